@@ -156,7 +156,11 @@ async fn nothing_that_an_agent_echoes_is_shown_or_logged() {
     for binding in BINDINGS {
         for cnf in [&session, &dpop] {
             let logged = log.text().len();
-            let server = EchoServer::start(&pki, CyclingOptions::default(), [&ECHOES[..], &OF_A2A].concat());
+            let server = EchoServer::start(
+                &pki,
+                CyclingOptions::default(),
+                [&ECHOES[..], &OF_A2A].concat(),
+            );
             let client = Client::builder()
                 .identity(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())
                 .trust(Trust::from_der([pki.ca_der().clone()]).unwrap())

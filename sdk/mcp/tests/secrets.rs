@@ -42,7 +42,11 @@ async fn nothing_that_a_server_echoes_is_shown_or_logged() {
     for http in [HttpVersions::Http1, HttpVersions::Http2] {
         for cnf in [&session, &dpop] {
             let logged = log.text().len();
-            let server = EchoServer::start(&pki, CyclingOptions::default(), [&ECHOES[..], &OF_MCP].concat());
+            let server = EchoServer::start(
+                &pki,
+                CyclingOptions::default(),
+                [&ECHOES[..], &OF_MCP].concat(),
+            );
             let client = Client::builder()
                 .identity(Identity::new(leaf.chain(), leaf.signing_key()).unwrap())
                 .trust(Trust::from_der([pki.ca_der().clone()]).unwrap())

@@ -8,6 +8,7 @@ use a2a::{A2AError, error_code};
 use a2a_client::{ServiceParams, Transport};
 use bowline_a2a::Transports;
 use bowline_http_client::AccessToken;
+use bowline_testkit::peers::echoes::{ECHOED_PROOF, ECHOED_TOKENS, assert_hidden, echoed_pieces};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -70,12 +71,12 @@ fn redirect(status: u16, location: &str) -> Answer {
 fn a2a_error(binding: Binding, seen: &SeenRequest, token: &str) -> Value {
     let details = json!([
         { "@type": ERROR_INFO_TYPE, "reason": "TASK_NOT_FOUND", "domain": PROTOCOL_DOMAIN,
-          "metadata": { "authorization": format!("Bearer {token}"), token: PROOF } },
+          "metadata": { "authorization": format!("Bearer {token}"), token: ECHOED_PROOF } },
         { "@type": BAD_REQUEST_TYPE,
           "fieldViolations": [{ "field": token, "description": format!("'{token}' is wrong") }] },
         { "@type": format!("type.example/{token}"), "seen": [[token]] },
     ]);
-    let text = format!("{token}? {PROOF}");
+    let text = format!("{token}? {ECHOED_PROOF}");
     seen.error(binding, error_code::TASK_NOT_FOUND, &text, details)
 }
 
@@ -90,7 +91,7 @@ fn event_stream(event: &Value) -> Answer {
 
 const ECHOES: &[(&str, Echo)] = &[
     ("a text", |_, _, t| {
-        Answer::new(500, &[TEXT], format!("what is {t:?}, or {PROOF}?"))
+        Answer::new(500, &[TEXT], format!("what is {t:?}, or {ECHOED_PROOF}?"))
     }),
     ("a long text", |_, _, t| {
         Answer::new(500, &[TEXT], format!("{}{t}", "so it is; ".repeat(19)))
@@ -234,11 +235,11 @@ async fn no_error_over_http_shows_a_token_or_a_proof_that_the_agent_echoes() {
 fn status(code: Code, token: &str) -> HeaderMap {
     let metadata = [
         ("authorization".to_owned(), format!("Bearer {token}")),
-        (token.to_owned(), PROOF.to_owned()),
+        (token.to_owned(), ECHOED_PROOF.to_owned()),
     ];
     let mut details = ErrorDetails::with_error_info(token, token, metadata);
     details.add_bad_request_violation(token, format!("'{token}' is wrong"));
-    let status = Status::with_error_details(code, format!("{token}? {PROOF}"), details);
+    let status = Status::with_error_details(code, format!("{token}? {ECHOED_PROOF}"), details);
     let mut fields = HeaderMap::new();
     status.add_header(&mut fields).unwrap();
     fields
@@ -353,7 +354,8 @@ async fn what_is_not_a_secret_stays_in_a_challenge_and_in_an_a2a_error() {
                 Answer::new(status, &fields, error.to_string())
             })
             .await;
-            let [(transports, params), _] = both_ways(plain_http::plain(peer.origin()), ECHOED_TOKENS[0]);
+            let [(transports, params), _] =
+                both_ways(plain_http::plain(peer.origin()), ECHOED_TOKENS[0]);
             let transport = plain_http::create(binding, &transports, peer.origin()).await;
             for error in errors(&*transport, &params).await {
                 assert_eq!(error.message, message);

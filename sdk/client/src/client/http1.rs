@@ -49,14 +49,14 @@ pub(super) fn assemble(
 /// Whether an h1 response is its connection's last (RFC 9112 §9.3).
 pub(super) fn says_close(version: Version, headers: &HeaderMap) -> bool {
     let says = |option: &[u8]| {
-        members(headers, &header::CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
+        members(headers, header::CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
     };
     says(b"close") || (version < Version::HTTP_11 && !says(b"keep-alive"))
 }
 
 /// The members of a list field, of all its lines, without white space around them (RFC 9110 §5.6.1).
 /// As bytes: one that is not text must not hide the others.
-fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+fn members<'a>(headers: &'a HeaderMap, name: HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(name).into_iter();
     lines
         .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
@@ -76,7 +76,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// `Keep-Alive: timeout=N`, minus one second, so that no request is sent just as the server closes.
 pub(super) fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
-    let mut parameters = members(headers, &KEEP_ALIVE);
+    let mut parameters = members(headers, KEEP_ALIVE);
     let seconds = parameters.find_map(|parameter| {
         let (name, value) = str::from_utf8(parameter).ok()?.split_once('=')?;
         let value = value.trim().trim_matches('"');

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::response::Response;
 use bowline_http_client::AccessToken;
 use bowline_mcp::StreamableHttp;
+use bowline_testkit::peers::echoes::{ECHOED_TOKENS, assert_hidden, echoed_pieces};
 use bowline_token::Fixed;
 use futures_util::StreamExt;
 use hyper::ext::ReasonPhrase;

@@ -16,7 +16,7 @@ pub const ECHOED_TOKENS: [&str; 5] = [
 ];
 
 /// A proof, such as the client makes: a server may echo it as well.
-const PROOF: &str = "\
+pub const ECHOED_PROOF: &str = "\
      eyJhbGciOiJFUzI1NiIsInR5cCI6InRscy1iaW5kaW5nLXByb29mK2p3dCIsIng1dCNTMjU2IjoiNnJT\
      a1Z2cDJ0Q3hFd0FqN1JqZ0hYYzlhYk5VZHRKdm5aQjFXaGtRMHM4VSJ9.eyJhdGgiOiJmVUh5TzJyMlozRFo1M0VzTnJ\
      XQmIweFdYb2FOeTU5SWlLQ0FxZXhtNVF3IiwiZWttIjoiTFpUSG1kYzVmeHZrQ0dKNDJoMGlYbWJ3Q0lQTGVVRnNPcW5\
@@ -28,12 +28,12 @@ const PROOF: &str = "\
 #[must_use]
 pub fn echoed_pieces(token: &str) -> Vec<&str> {
     let (first, second) = token.split_at(token.len() / 2);
-    let (first_of_proof, second_of_proof) = PROOF.split_at(PROOF.len() / 2);
+    let (first_of_proof, second_of_proof) = ECHOED_PROOF.split_at(ECHOED_PROOF.len() / 2);
     let piece = token.len().min(20);
     let shortened = [&token[..piece], &token[token.len() - piece..]];
     let mut pieces = [&[token, first, second][..], &shortened].concat();
     if token == ECHOED_TOKENS[0] {
-        pieces.extend([PROOF, first_of_proof, second_of_proof]);
+        pieces.extend([ECHOED_PROOF, first_of_proof, second_of_proof]);
     }
     pieces
 }
@@ -41,7 +41,7 @@ pub fn echoed_pieces(token: &str) -> Vec<&str> {
 /// # Panics
 /// If a text shows eight characters of the token, or of the proof, in a row.
 pub fn assert_hidden(text: &str, token: &str, context: &str) {
-    for secret in [token, PROOF] {
+    for secret in [token, ECHOED_PROOF] {
         for start in 0..=secret.len() - 8 {
             let piece = &secret[start..start + 8];
             assert!(
@@ -79,7 +79,12 @@ pub const ECHOES: [Echo; 8] = [
         response(500, &fields, "")
     },
     |t| challenge(403, &format!("error=\"insufficient_scope\", scope=\"{t}\"")),
-    |t| challenge(401, &format!("error=\"invalid_token\", error_description=\"{t}\"")),
+    |t| {
+        challenge(
+            401,
+            &format!("error=\"invalid_token\", error_description=\"{t}\""),
+        )
+    },
     |t| challenge(401, &format!("error=\"invalid_proof\", realm=\"{t}\"")),
     |t| response(307, &[("location", &format!("/{t}?{t}"))], ""),
     |t| response(200, &[JSON], serde_json::json!({ "token": t }).to_string()),

@@ -6,6 +6,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use bowline_http_client::AccessToken;
 use bowline_testkit::peers::LegacySse;
+use bowline_testkit::peers::echoes::{ECHOED_TOKENS, echoed_pieces};
 use bowline_testkit::peers::legacy_sse::echo as reply;
 use http::header::AUTHORIZATION;
 use rmcp::ServiceError;
@@ -61,7 +62,11 @@ const ECHOES: &[(&str, Echo)] = &[
 /// Each token, with each form that is echoed.
 fn forms_of_tokens() -> impl Iterator<Item = (&'static str, &'static str)> {
     let tokens = ECHOED_TOKENS.into_iter();
-    tokens.flat_map(|token| echoed_pieces(token).into_iter().map(move |form| (token, form)))
+    tokens.flat_map(|token| {
+        echoed_pieces(token)
+            .into_iter()
+            .map(move |form| (token, form))
+    })
 }
 
 fn token_of(request: &Request) -> String {
