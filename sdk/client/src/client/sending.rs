@@ -8,7 +8,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -33,7 +33,7 @@ pub(super) async fn stalled(
         loop {
             ready!(next_look.as_mut().poll(cx));
             let now = Instant::now();
-            let next = match sending(body, connection, cx) {
+            let next = match sending(body, connection) {
                 Sending::Unopened if now - started >= timeouts.pool => {
                     return Poll::Ready(unopened(connection, timeouts.pool));
                 }
@@ -52,9 +52,9 @@ pub(super) async fn stalled(
 const MIN_TICK: Duration = Duration::from_millis(1);
 const MAX_TICK: Duration = Duration::from_secs(15);
 
-fn sending(body: &ReplayHandle, connection: &Connection, cx: &mut Context<'_>) -> Sending {
+fn sending(body: &ReplayHandle, connection: &Connection) -> Sending {
     match connection.facts.http() {
-        HttpVersion::H2 => body.sending_h2(&connection.wire, cx),
+        HttpVersion::H2 => body.sending_h2(&connection.wire),
         HttpVersion::H1 => match connection.wire.blocked_since() {
             Some(since) => Sending::Blocked(since),
             None => Sending::Other,
