@@ -6,9 +6,6 @@
 //! for the socket. What was written is known from the frames (`conn::frames`), what is ready from
 //! the body (`body::replay`).
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -28,25 +25,22 @@ pub(super) async fn stalled(
     let started = Instant::now();
     // Looked at from time to time: to be woken by each frame would cost every request.
     let tick = (timeouts.pool.min(timeouts.request_body) / 4).clamp(MIN_TICK, MAX_TICK);
-    let mut next_look = pin!(sleep(tick));
-    poll_fn(|cx| {
-        loop {
-            ready!(next_look.as_mut().poll(cx));
-            let now = Instant::now();
-            let next = match sending(body, connection) {
-                Sending::Unopened if now - started >= timeouts.pool => {
-                    return Poll::Ready(unopened(connection, timeouts.pool));
-                }
-                Sending::Blocked(since) if now - since >= timeouts.request_body => {
-                    return Poll::Ready(Error::timeout(Step::RequestBody, timeouts.request_body));
-                }
-                Sending::Blocked(since) => tick.min(timeouts.request_body - (now - since)),
-                Sending::Unopened | Sending::Other => tick,
-            };
-            next_look.as_mut().reset(now + next.max(MIN_TICK));
-        }
-    })
-    .await
+    let mut next = tick;
+    loop {
+        sleep(next.max(MIN_TICK)).await;
+        next = match sending(body, connection) {
+            Sending::Unopened if started.elapsed() >= timeouts.pool => {
+                return unopened(connection, timeouts.pool);
+            }
+            Sending::Blocked(since) => {
+                let Some(left) = timeouts.request_body.checked_sub(since.elapsed()) else {
+                    return Error::timeout(Step::RequestBody, timeouts.request_body);
+                };
+                tick.min(left)
+            }
+            Sending::Unopened | Sending::Other => tick,
+        };
+    }
 }
 
 const MIN_TICK: Duration = Duration::from_millis(1);
