@@ -63,10 +63,6 @@ struct Source {
     /// How many bytes hyper was given in this attempt, and when it got the last of them.
     given: u64,
     given_at: Instant,
-    /// hyper waits for the caller's body.
-    is_awaited: bool,
-    /// What came of the caller's body before hyper asked for it.
-    peeked: Option<Option<Result<Frame<Bytes>, BoxError>>>,
 }
 
 /// What a request waits for while it is being sent.
@@ -107,8 +103,6 @@ impl ReplayBody {
             stream: None,
             given: 0,
             given_at: Instant::now(),
-            is_awaited: false,
-            peeked: None,
         }));
         let body = Self {
             source: source.clone(),
@@ -138,7 +132,6 @@ impl ReplayHandle {
         source.read = 0;
         source.stream = None;
         source.given = 0;
-        source.is_awaited = false;
         let attempt = source.attempt;
         drop(source);
         Some(ReplayBody {
@@ -153,15 +146,15 @@ impl ReplayHandle {
         lock(&self.0).stream
     }
 
-    /// What the request waits for on this h2 connection. `cx` is woken when the caller's body has
-    /// more, if that is what it is about.
-    pub(crate) fn sending_h2(&self, wire: &WireState, cx: &mut Context<'_>) -> Sending {
-        let mut source = lock(&self.0);
+    /// What the request waits for on this h2 connection. hyper takes a part of the body before it
+    /// waits for a window, so a part that waits for one has been given to it.
+    pub(crate) fn sending_h2(&self, wire: &WireState) -> Sending {
+        let source = lock(&self.0);
         let Some(stream) = source.stream.filter(|stream| wire.has_opened(*stream)) else {
             return Sending::Unopened;
         };
         match wire.upload(stream) {
-            Some(upload) if upload.written < source.given || source.has_more(cx) => {
+            Some(upload) if upload.written < source.given => {
                 Sending::Blocked(upload.at.max(source.given_at))
             }
             _ => Sending::Other,
@@ -218,17 +211,12 @@ impl http_body::Body for ReplayBody {
         {
             source.stream = Some(wire.take_stream());
         }
-        source.read == source.kept.len() && source.is_inner_at_end()
+        source.read == source.kept.len() && source.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let source = lock(&self.source);
         let kept: u64 = source.kept[source.read..].iter().map(Part::bytes).sum();
-        let peeked = match &source.peeked {
-            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, |data| data.len() as u64),
-            _ => 0,
-        };
-        let kept = kept + peeked;
         let rest = source.inner.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(kept));
@@ -245,10 +233,7 @@ impl Source {
             self.read += 1;
             return Poll::Ready(Some(Ok(part.clone().into())));
         }
-        let polled = match self.peeked.take() {
-            Some(peeked) => peeked,
-            None => ready!(Pin::new(&mut self.inner).poll_frame(cx)),
-        };
+        let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &polled {
             Some(Ok(frame)) => {
                 self.keep(frame);
@@ -262,35 +247,9 @@ impl Source {
 
     /// Notes what hyper was given.
     fn note_given(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, BoxError>>>) {
-        self.is_awaited = polled.is_pending();
         if let Poll::Ready(Some(Ok(frame))) = polled {
             self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
             self.given_at = Instant::now();
-        }
-    }
-
-    /// Whether there is more for hyper, which does not ask for it while the peer takes nothing.
-    fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.read < self.kept.len() || self.peeked.is_some() {
-            return true;
-        }
-        if self.is_awaited || self.ended || self.failed {
-            return false;
-        }
-        match Pin::new(&mut self.inner).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                self.given_at = Instant::now();
-                self.peeked = Some(frame);
-                true
-            }
-            Poll::Pending => false,
-        }
-    }
-
-    fn is_inner_at_end(&self) -> bool {
-        match &self.peeked {
-            Some(peeked) => peeked.is_none(),
-            None => self.inner.is_end_stream(),
         }
     }
 

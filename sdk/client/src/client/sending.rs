@@ -6,9 +6,6 @@
 //! for the socket. What was written is known from the frames (`conn::frames`), what is ready from
 //! the body (`body::replay`).
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -28,33 +25,30 @@ pub(super) async fn stalled(
     let started = Instant::now();
     // Looked at from time to time: to be woken by each frame would cost every request.
     let tick = (timeouts.pool.min(timeouts.request_body) / 4).clamp(MIN_TICK, MAX_TICK);
-    let mut next_look = pin!(sleep(tick));
-    poll_fn(|cx| {
-        loop {
-            ready!(next_look.as_mut().poll(cx));
-            let now = Instant::now();
-            let next = match sending(body, connection, cx) {
-                Sending::Unopened if now - started >= timeouts.pool => {
-                    return Poll::Ready(unopened(connection, timeouts.pool));
-                }
-                Sending::Blocked(since) if now - since >= timeouts.request_body => {
-                    return Poll::Ready(Error::timeout(Step::RequestBody, timeouts.request_body));
-                }
-                Sending::Blocked(since) => tick.min(timeouts.request_body - (now - since)),
-                Sending::Unopened | Sending::Other => tick,
-            };
-            next_look.as_mut().reset(now + next.max(MIN_TICK));
-        }
-    })
-    .await
+    let mut next = tick;
+    loop {
+        sleep(next.max(MIN_TICK)).await;
+        next = match sending(body, connection) {
+            Sending::Unopened if started.elapsed() >= timeouts.pool => {
+                return unopened(connection, timeouts.pool);
+            }
+            Sending::Blocked(since) => {
+                let Some(left) = timeouts.request_body.checked_sub(since.elapsed()) else {
+                    return Error::timeout(Step::RequestBody, timeouts.request_body);
+                };
+                tick.min(left)
+            }
+            Sending::Unopened | Sending::Other => tick,
+        };
+    }
 }
 
 const MIN_TICK: Duration = Duration::from_millis(1);
 const MAX_TICK: Duration = Duration::from_secs(15);
 
-fn sending(body: &ReplayHandle, connection: &Connection, cx: &mut Context<'_>) -> Sending {
+fn sending(body: &ReplayHandle, connection: &Connection) -> Sending {
     match connection.facts.http() {
-        HttpVersion::H2 => body.sending_h2(&connection.wire, cx),
+        HttpVersion::H2 => body.sending_h2(&connection.wire),
         HttpVersion::H1 => match connection.wire.blocked_since() {
             Some(since) => Sending::Blocked(since),
             None => Sending::Other,

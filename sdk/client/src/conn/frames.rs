@@ -165,23 +165,17 @@ impl WireState {
             stream,
             bytes,
         } = frame;
+        let opens = self.open(kind, stream);
+        let ends = flags & END_STREAM != 0;
         match kind {
             SETTINGS if flags & ACK != 0 => self.ack_written.store(true, Ordering::Release),
-            HEADERS | DATA if flags & END_STREAM != 0 => {
-                // A request without a body is not in the list.
-                if !self.open(kind, stream) {
-                    self.forget_upload(stream);
-                }
-            }
-            HEADERS => {
-                if self.open(kind, stream) {
-                    lock(&self.uploads).push(Upload {
-                        stream,
-                        written: 0,
-                        at: Instant::now(),
-                    });
-                }
-            }
+            HEADERS if opens && !ends => lock(&self.uploads).push(Upload {
+                stream,
+                written: 0,
+                at: Instant::now(),
+            }),
+            // A request without a body is not in the list.
+            HEADERS | DATA if ends && !opens => self.forget_upload(stream),
             DATA => {
                 let mut uploads = lock(&self.uploads);
                 if let Some(upload) = uploads.iter_mut().find(|u| u.stream == stream) {

@@ -332,7 +332,10 @@ async fn a_request_that_waits_too_long_for_a_connection_says_so() {
 async fn an_h2_connection_that_does_not_acknowledge_a_ping_is_closed() {
     let fixture = Fixture::new();
     let server = RawServer::h2(&fixture.pki).await;
-    let (client, url, token) = (fixture.client(), server.origin(), fixture.token("a"));
+    // Off by default.
+    let builder = fixture.builder().ping(Duration::from_secs(30));
+    let client = builder.build().unwrap();
+    let (url, token) = (server.origin(), fixture.token("a"));
     // Answers one request, and reads nothing from then on.
     let one_answer = async || {
         let mut peer = H2Wire::accept(server.accept().await.0).await.unwrap();

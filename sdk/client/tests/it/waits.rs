@@ -30,6 +30,7 @@ fn client(fixture: &Fixture, timeouts: Timeouts) -> Client {
 }
 
 /// The error of a call that must fail, and a line that says after how long it did.
+#[allow(clippy::print_stdout, reason = "the measured times")]
 async fn fails<T>(wait: &str, call: impl Future<Output = Result<T, Error>>) -> Error {
     let started = Instant::now();
     let error = soon(call).await.err().expect("nothing answers");

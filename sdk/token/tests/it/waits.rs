@@ -29,6 +29,7 @@ fn trickle() -> Body {
     Body::from_stream(trickle)
 }
 
+#[allow(clippy::print_stdout, reason = "the measured times")]
 async fn fails(fixture: &Fixture, server: AuthorizationServer, wait: &str) -> Error {
     let source = OAuth::builder(fixture.client(), server, ClientAuthentication::tls("agent"))
         .timeout(LIMIT)

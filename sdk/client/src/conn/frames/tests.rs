@@ -57,7 +57,8 @@ impl AsyncWrite for HalfDead {
 async fn a_failed_write_whose_read_side_never_ends_ends_by_a_limit() {
     let mut io = FrameObserver::new(HalfDead, HttpVersion::H2, Arc::default());
     io.write_all(b"a frame").await.expect("it is hidden");
-    let error = io.read_u8().await.unwrap_err();
+    let read = tokio::time::timeout(2 * READ_ON, io.read_u8()).await;
+    let error = read.expect("a limit of its own").unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert!(error.to_string().contains("broken pipe"), "{error}");
 }

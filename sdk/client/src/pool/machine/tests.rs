@@ -132,6 +132,23 @@ fn a_second_h2_connection_is_opened_at_the_stream_limit_and_not_before() {
 }
 
 #[test]
+fn connections_that_allow_no_streams_are_not_opened_without_end_and_serve_when_they_do() {
+    let mut fixture = Fixture::new(limits(8, 8));
+    assert_eq!(fixture.run(Event::Wanted(w(1))), [open()]);
+    assert_eq!(fixture.run(h2(1, 0)), [open()], "another may allow some");
+    assert_eq!(fixture.run(h2(2, 0)), []);
+    assert_eq!(fixture.run(Event::Wanted(w(2))), []);
+    let served = fixture.run(Event::Streams(c(1), 1));
+    assert_eq!(
+        served,
+        [assign(1, 1), open()],
+        "one of the two has shown better"
+    );
+    let served = fixture.run(Event::Streams(c(2), 1));
+    assert_eq!(served, [assign(2, 2)]);
+}
+
+#[test]
 fn h1_idle_connections_are_taken_last_in_first_out() {
     let mut fixture = Fixture::new(limits(8, 8));
     fixture.run(Event::Wanted(w(1)));
