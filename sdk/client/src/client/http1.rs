@@ -56,7 +56,7 @@ pub(super) fn says_close(version: Version, headers: &HeaderMap) -> bool {
 
 /// The members of a list field, of all its lines, without white space around them (RFC 9110 §5.6.1).
 /// As bytes: one that is not text must not hide the others.
-fn members<'a>(headers: &'a HeaderMap, name: HeaderName) -> impl Iterator<Item = &'a [u8]> {
+fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter();
     lines
         .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))

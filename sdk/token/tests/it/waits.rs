@@ -48,7 +48,8 @@ async fn an_endpoint_that_trickles_a_byte_a_second_ends_by_the_sources_limit() {
     let server = CyclingServer::start(&fixture.pki, CyclingOptions::default(), app);
     let endpoint = AuthorizationServer::token_endpoint(format!("{}/token", server.origin()));
     let metadata = AuthorizationServer::issuer(server.origin());
-    let resource = AuthorizationServer::for_resource(format!("{}/mcp", server.origin()));
+    let resource = AuthorizationServer::for_resource(format!("{}/mcp", server.origin()))
+        .only([server.origin()]);
     for (wait, server) in [
         ("token endpoint", endpoint),
         ("its metadata", metadata),
