@@ -148,13 +148,9 @@ async fn nothing_that_an_agent_echoes_is_shown_or_logged() {
     let pki = Pki::new();
     let leaf = pki.client("agent", KeyKind::P256);
     let key = DpopKey::generate().unwrap();
-    let session = json!({
-        "x5t#S256": leaf.thumbprint().to_string(),
-        "tls_exp": bowline_proof::EXPORTER_LABEL,
-    });
-    let dpop = json!({ "jkt": key.thumbprint().to_string() });
+    let confirmations = EchoServer::confirmations(leaf.thumbprint(), &key.thumbprint());
     for binding in BINDINGS {
-        for cnf in [&session, &dpop] {
+        for cnf in &confirmations {
             let logged = log.text().len();
             let server = EchoServer::start(
                 &pki,

@@ -34,13 +34,9 @@ async fn nothing_that_a_server_echoes_is_shown_or_logged() {
     let pki = Pki::new();
     let leaf = pki.client("agent", KeyKind::P256);
     let key = DpopKey::generate().unwrap();
-    let session = json!({
-        "x5t#S256": leaf.thumbprint().to_string(),
-        "tls_exp": bowline_proof::EXPORTER_LABEL,
-    });
-    let dpop = json!({ "jkt": key.thumbprint().to_string() });
+    let confirmations = EchoServer::confirmations(leaf.thumbprint(), &key.thumbprint());
     for http in [HttpVersions::Http1, HttpVersions::Http2] {
-        for cnf in [&session, &dpop] {
+        for cnf in &confirmations {
             let logged = log.text().len();
             let server = EchoServer::start(
                 &pki,

@@ -13,7 +13,7 @@ use axum::response::Response;
 use bowline_a2a::extension::SessionBinding;
 use bowline_a2a::{Error, ErrorKind, Transports};
 use bowline_http_client::bind::{
-    Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead,
+    Answered, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts,
 };
 use bowline_http_client::{
     AccessToken, BindingUsed, Client, CloseReason, Identity, Thumbprint, TlsFacts, Trust,
@@ -472,7 +472,7 @@ impl BindConnection for Forged {
         Ok(Bound::Attached(attachment))
     }
 
-    fn learn(&self, _: &RequestFacts<'_>, _: Option<&Attachment>, _: &ResponseHead<'_>) -> Learned {
+    fn learn(&self, _: &Answered<'_>) -> Learned {
         Learned::Nothing
     }
 

@@ -53,12 +53,7 @@ pub trait BindConnection: Send + Sync + 'static {
     fn bind(&self, request: &RequestFacts<'_>) -> Result<Bound, Error>;
 
     /// Called with the head of each response.
-    fn learn(
-        &self,
-        request: &RequestFacts<'_>,
-        attached: Option<&Attachment>,
-        response: &ResponseHead<'_>,
-    ) -> Learned;
+    fn learn(&self, answered: &Answered<'_>) -> Learned;
 
     /// Whether a request with this token would be written here without a new signature. If several
     /// connections are free, the pool prefers such a one.
@@ -159,6 +154,18 @@ impl Attachment {
             uses.take_back();
         }
     }
+}
+
+/// A request that was answered: what it was, what it carried, and the head of the response.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Answered<'a> {
+    /// The request.
+    pub request: &'a RequestFacts<'a>,
+    /// What [`BindConnection::bind`] attached to it.
+    pub attached: Option<&'a Attachment>,
+    /// The head of the response.
+    pub response: &'a ResponseHead<'a>,
 }
 
 /// The head of a response.

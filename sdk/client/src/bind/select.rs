@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bowline_proof::{AccessToken, Demand};
 
-use crate::bind::{Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead};
+use crate::bind::{Answered, Bind, BindConnection, Bound, Learned, RequestFacts};
 use crate::conn::facts::ConnectionFacts;
 use crate::error::{Error, ErrorKind};
 use crate::observe::CloseReason;
@@ -54,21 +54,16 @@ impl BindConnection for SelectedBinding {
         }
     }
 
-    fn learn(
-        &self,
-        request: &RequestFacts<'_>,
-        attached: Option<&Attachment>,
-        response: &ResponseHead<'_>,
-    ) -> Learned {
+    fn learn(&self, answered: &Answered<'_>) -> Learned {
         // Any response may bring a nonce (RFC 9449 §8.2), also one to a session-bound request.
         let from_dpop = match &self.dpop {
-            Some(dpop) => dpop.learn(request, attached, response),
+            Some(dpop) => dpop.learn(answered),
             None => Learned::Nothing,
         };
-        if asks_for_dpop(request) {
+        if asks_for_dpop(answered.request) {
             from_dpop
         } else {
-            self.session.learn(request, attached, response)
+            self.session.learn(answered)
         }
     }
 

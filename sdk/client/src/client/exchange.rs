@@ -12,7 +12,7 @@ use super::http1::{assemble, has_waited_too_long, keep_alive, says_close};
 use super::plan::{self, Plan};
 use super::report::RequestReport;
 use super::sending::stalled;
-use crate::bind::{Attachment, Bound, Learned, RequestFacts, ResponseHead};
+use crate::bind::{Answered, Attachment, Bound, Learned, RequestFacts, ResponseHead};
 use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, ReplayBody, ReplayHandle};
 use crate::config::HttpVersions;
 use crate::conn::facts::HttpVersion;
@@ -371,12 +371,15 @@ impl Exchange<'_> {
             },
             HttpVersion::H2 => Persistence::default(),
         });
-        let response_head = ResponseHead {
-            status: head.status,
-            headers: &head.headers,
-        };
         let connection = checkout.connection().clone();
-        let learned = connection.bound.learn(facts, attached, &response_head);
+        let learned = connection.bound.learn(&Answered {
+            request: facts,
+            attached,
+            response: &ResponseHead {
+                status: head.status,
+                headers: &head.headers,
+            },
+        });
         let body = Body::new(incoming, checkout, self.replay_handle.has_left());
         match learned {
             Learned::Nothing => {}

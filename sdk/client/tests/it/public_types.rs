@@ -99,6 +99,7 @@ fn each_type_in_a_signature_is_exported() {
     named::<request::TokenSourceId>();
     named::<request::WithCertificate>();
     // The extension point.
+    named::<bind::Answered<'_>>();
     named::<bind::Attachment>();
     named::<dyn bind::Bind>();
     named::<dyn bind::BindConnection>();

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::fixture::*;
 use crate::log::Log;
-use crate::policies::{POLICIES, certificate_bound, get, layer, start, token};
+use crate::policies::{POLICIES, certificate_bound, form, get, layer, start, token};
 
 type Observing = BindingLayer<JwtValidator>;
 
@@ -274,13 +274,7 @@ async fn binding_only_is_observed_too_and_an_opaque_token_is_refused_all_the_sam
         assert_eq!(answer.body["subject"], json!(null));
     }
     let token = fixture.token();
-    let form = Request::post("/")
-        .header("authorization", token.authorization())
-        .header("content-type", "application/x-www-form-urlencoded");
-    let answer = connection
-        .send(form.body(Empty::new()).unwrap())
-        .await
-        .unwrap();
+    let answer = connection.send(form(&token)).await.unwrap();
     assert_eq!(answer.body["check"], "token_transport", "{answer:?}");
     let opaque = AccessToken::new("2YotnFZFEjr1zCsicMWpAA").unwrap();
     get(&mut connection, &opaque, None, None)

@@ -60,6 +60,15 @@ pub(crate) fn token(fixture: &Fixture, cnf: Option<Value>) -> AccessToken {
     fixture.authority.sign(&fixture.authority.header(), &claims)
 }
 
+/// A request with the token whose body is a form, in which another token could be.
+pub(crate) fn form(token: &AccessToken) -> Request<Empty<Bytes>> {
+    Request::post("/")
+        .header("authorization", token.authorization())
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Empty::new())
+        .unwrap()
+}
+
 pub(crate) fn certificate_bound(fixture: &Fixture) -> AccessToken {
     token(
         fixture,
@@ -488,13 +497,7 @@ async fn gw_4_unverified_claims_are_proved_under_every_policy() {
         let token = certificate_bound(&fixture);
         let answer = get(&mut connection, &token, None, None).await;
         MISSING.assert(&answer, policy.name());
-        let form = Request::post("/")
-            .header("authorization", token.authorization())
-            .header("content-type", "application/x-www-form-urlencoded");
-        let answer = connection
-            .send(form.body(Empty::new()).unwrap())
-            .await
-            .unwrap();
+        let answer = connection.send(form(&token)).await.unwrap();
         Refused("TK-0", "invalid_token").assert(&answer, policy.name());
     }
 }

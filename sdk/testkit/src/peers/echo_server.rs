@@ -8,8 +8,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bowline_proof::PROOF_HEADER;
-use bowline_proof::dpop::DPOP_HEADER;
+use bowline_proof::dpop::{DPOP_HEADER, JwkThumbprint};
+use bowline_proof::{PROOF_HEADER, Thumbprint};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
@@ -99,6 +99,17 @@ impl EchoServer {
             .windows(10)
             .find(|window| windows.contains(window));
         found.map(|window| String::from_utf8_lossy(window).into_owned())
+    }
+
+    /// The confirmations of a session-bound and of a DPoP-bound token, to be tried one after the
+    /// other.
+    #[must_use]
+    pub fn confirmations(certificate: Thumbprint, dpop_key: &JwkThumbprint) -> [Value; 2] {
+        let session = json!({
+            "x5t#S256": certificate.to_string(),
+            "tls_exp": bowline_proof::EXPORTER_LABEL,
+        });
+        [session, json!({ "jkt": dpop_key.to_string() })]
     }
 
     /// A JWT with this confirmation, signed by nobody, which the server does not mind.

@@ -16,7 +16,7 @@ use super::proved::Proved;
 use crate::bind::signing::{signed, within};
 use crate::bind::use_count::UseCounter;
 use crate::bind::{
-    Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
+    Answered, Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
     invalid_token,
 };
 use crate::conn::facts::ConnectionFacts;
@@ -69,13 +69,10 @@ impl BindConnection for DpopConnection {
         Ok(self.0.start(proof))
     }
 
-    fn learn(
-        &self,
-        request: &RequestFacts<'_>,
-        attached: Option<&Attachment>,
-        response: &ResponseHead<'_>,
-    ) -> Learned {
+    fn learn(&self, answered: &Answered<'_>) -> Learned {
+        let (request, response) = (answered.request, answered.response);
         let nonce = self.0.nonces.learn(response.headers);
+        let attached = answered.attached;
         let Some(SentNonce(sent)) = attached.and_then(|attached| attached.memo.downcast_ref())
         else {
             return Learned::Nothing;

@@ -35,7 +35,7 @@ use super::record::IssuedProof;
 use super::{BindingPolicy, ProofScope, SessionPolicy};
 use crate::bind::signing::{signed, within};
 use crate::bind::{
-    Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
+    Answered, Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
     TokenSourceId, invalid_token,
 };
 use crate::conn::facts::{ConnectionFacts, Presented};
@@ -157,12 +157,12 @@ impl BindConnection for SessionConnection {
         entry.is_some_and(|entry| matches!(entry.reusable, Reusable::Ready(_)))
     }
 
-    fn learn(
-        &self,
-        request: &RequestFacts<'_>,
-        attached: Option<&Attachment>,
-        response: &ResponseHead<'_>,
-    ) -> Learned {
+    fn learn(&self, answered: &Answered<'_>) -> Learned {
+        let Answered {
+            request,
+            attached,
+            response,
+        } = *answered;
         let proof: Option<&IssuedProof> =
             attached.and_then(|attached| attached.memo.downcast_ref());
         let Some(token) = request.token else {

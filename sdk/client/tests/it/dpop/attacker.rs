@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bowline_http_client::bind::{
-    Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead,
+    Answered, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts,
 };
 use bowline_http_client::{BindingUsed, Client, CloseReason, ConnectionFacts, Error};
 use bowline_proof::dpop::DPOP_HEADER;
@@ -78,7 +78,7 @@ impl BindConnection for CapturedCredentials {
         Ok(Bound::Attached(attachment))
     }
 
-    fn learn(&self, _: &RequestFacts<'_>, _: Option<&Attachment>, _: &ResponseHead<'_>) -> Learned {
+    fn learn(&self, _: &Answered<'_>) -> Learned {
         Learned::Nothing
     }
 

@@ -376,3 +376,18 @@ impl Service<Request<()>> for Handler {
         std::future::ready(Ok(response))
     }
 }
+
+/// A request without credentials, to a server on which these paths are public.
+pub(super) fn public(paths: &[&str]) -> Fixture {
+    let mut fixture = Fixture {
+        authorization: Some(vec![]),
+        proofs: Some(vec![]),
+        ..Fixture::default()
+    };
+    fixture.configure(|layer| {
+        layer
+            .policy(AcceptPolicy::RequireSession)
+            .public_paths(paths.iter().copied())
+    });
+    fixture
+}

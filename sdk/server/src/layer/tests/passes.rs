@@ -118,7 +118,7 @@ async fn rs_8_accepts_a_reusable_proof_as_long_as_the_connection_lives() {
 
 #[tokio::test]
 async fn a_path_is_public_only_if_it_equals_a_configured_one() {
-    let public = "/.well-known/agent-card.json";
+    let card = "/.well-known/agent-card.json";
     let others = [
         "/.well-known/agent-card.json/",
         "/.well-known//agent-card.json",
@@ -130,17 +130,8 @@ async fn a_path_is_public_only_if_it_equals_a_configured_one() {
         "/.well-known",
         "/",
     ];
-    let mut fixture = Fixture {
-        authorization: Some(vec![]),
-        proofs: Some(vec![]),
-        ..Fixture::default()
-    };
-    fixture.configure(|layer| {
-        layer
-            .policy(AcceptPolicy::RequireSession)
-            .public_paths([public])
-    });
-    for (path, passes) in [(public, true), ("/.well-known/agent-card.json?v=1", true)]
+    let mut fixture = public(&[card]);
+    for (path, passes) in [(card, true), ("/.well-known/agent-card.json?v=1", true)]
         .into_iter()
         .chain(others.map(|path| (path, false)))
     {

@@ -6,20 +6,6 @@ use http::HeaderName;
 use super::fixture::*;
 use crate::AcceptPolicy;
 
-fn public(paths: &[&str]) -> Fixture {
-    let mut fixture = Fixture {
-        authorization: Some(vec![]),
-        proofs: Some(vec![]),
-        ..Fixture::default()
-    };
-    fixture.configure(|layer| {
-        layer
-            .policy(AcceptPolicy::RequireSession)
-            .public_paths(paths.iter().copied())
-    });
-    fixture
-}
-
 /// A server behind this one may read such a path differently.
 #[tokio::test]
 async fn a_path_with_a_second_reading_needs_a_token_even_if_it_is_configured() {

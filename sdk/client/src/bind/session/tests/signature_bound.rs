@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::super::{BindingPolicy, ProofScope, SessionBinding, SessionPolicy};
-use crate::bind::{Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead};
+use crate::bind::{Answered, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead};
 use crate::conn::facts::{
     ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
 };
@@ -369,9 +369,11 @@ impl Fixture {
             return Learned::Nothing;
         };
         tokio::task::yield_now().await;
-        connection
-            .bound
-            .learn(&facts, Some(&attached), &ResponseHead { status, headers })
+        connection.bound.learn(&Answered {
+            request: &facts,
+            attached: Some(&attached),
+            response: &ResponseHead { status, headers },
+        })
     }
 
     /// Whether it was written.
