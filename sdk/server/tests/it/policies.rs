@@ -61,7 +61,7 @@ pub(crate) fn token(fixture: &Fixture, cnf: Option<Value>) -> AccessToken {
 }
 
 /// A request with the token whose body is a form, in which another token could be.
-pub(crate) fn form(token: &AccessToken) -> Request<Empty<Bytes>> {
+pub(crate) fn form(token: &AccessToken) -> Request<Empty<bytes::Bytes>> {
     Request::post("/")
         .header("authorization", token.authorization())
         .header("content-type", "application/x-www-form-urlencoded")

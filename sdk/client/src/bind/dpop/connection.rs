@@ -16,8 +16,8 @@ use super::proved::Proved;
 use crate::bind::signing::{signed, within};
 use crate::bind::use_count::UseCounter;
 use crate::bind::{
-    Answered, Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
-    invalid_token,
+    Answered, Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts,
+    ResponseHead, invalid_token,
 };
 use crate::conn::facts::ConnectionFacts;
 use crate::error::{Error, ErrorKind};

@@ -35,7 +35,7 @@ use super::record::IssuedProof;
 use super::{BindingPolicy, ProofScope, SessionPolicy};
 use crate::bind::signing::{signed, within};
 use crate::bind::{
-    Answered, Attachment, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
+    Answered, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
     TokenSourceId, invalid_token,
 };
 use crate::conn::facts::{ConnectionFacts, Presented};

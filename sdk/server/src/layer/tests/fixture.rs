@@ -386,7 +386,7 @@ pub(super) fn public(paths: &[&str]) -> Fixture {
     };
     fixture.configure(|layer| {
         layer
-            .policy(AcceptPolicy::RequireSession)
+            .policy(crate::AcceptPolicy::RequireSession)
             .public_paths(paths.iter().copied())
     });
     fixture

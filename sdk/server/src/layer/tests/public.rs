@@ -4,7 +4,6 @@ use bowline_proof::Check;
 use http::HeaderName;
 
 use super::fixture::*;
-use crate::AcceptPolicy;
 
 /// A server behind this one may read such a path differently.
 #[tokio::test]

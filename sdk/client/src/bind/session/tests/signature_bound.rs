@@ -19,7 +19,9 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::super::{BindingPolicy, ProofScope, SessionBinding, SessionPolicy};
-use crate::bind::{Answered, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead};
+use crate::bind::{
+    Answered, Attachment, Bind, BindConnection, Bound, Learned, RequestFacts, ResponseHead,
+};
 use crate::conn::facts::{
     ConnectionFacts, ConnectionId, HttpVersion, Presented, TlsFacts, TlsVersion,
 };
