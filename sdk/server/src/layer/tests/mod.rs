@@ -12,3 +12,4 @@ mod proxies;
 mod public;
 mod refusals;
 mod scope;
+mod vectors;
