@@ -138,8 +138,8 @@ async fn a_server_that_is_not_on_the_list_is_not_connected_to() {
     assert_eq!(theirs.counts().opened, 0);
 }
 
-/// The metadata of a resource is fetched only from the resource's own origin: whoever can answer
-/// with a 401 does not choose another address for this client to fetch.
+/// The metadata of a resource is fetched only from the resource's own origin: what answers with a
+/// 401 does not choose another address for this client to fetch.
 #[tokio::test]
 async fn a_resource_s_metadata_is_fetched_from_its_own_origin_only() {
     let fixture = Fixture::new();
