@@ -130,13 +130,24 @@ pub struct Attachment {
 impl Attachment {
     /// A header field that is counted as `used`, for any request, with nothing remembered.
     pub fn new(name: HeaderName, value: HeaderValue, used: BindingUsed) -> Self {
+        Self::with_memo(name, value, used, Arc::new(()))
+    }
+
+    /// The same with something remembered. Apart, because even an `Arc` of nothing is allocated, for
+    /// each request.
+    pub(crate) fn with_memo(
+        name: HeaderName,
+        value: HeaderValue,
+        used: BindingUsed,
+        memo: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
         Self {
             name,
             value,
             authorization: None,
             used,
             request_bound: false,
-            memo: Arc::new(()),
+            memo,
             uses: None,
         }
     }

@@ -157,12 +157,12 @@ impl Inner {
             took,
         });
         let uses = UseCounter::new(operation, connection, self.observers.clone());
+        let memo = Arc::new(SentNonce(request.nonce));
         Ok(Attachment {
             authorization: request.authorization,
             request_bound: true,
-            memo: Arc::new(SentNonce(request.nonce)),
             uses: Some(Arc::new(uses)),
-            ..Attachment::new(DPOP_HEADER, proof.header_value(), BindingUsed::Dpop)
+            ..Attachment::with_memo(DPOP_HEADER, proof.header_value(), BindingUsed::Dpop, memo)
         })
     }
 

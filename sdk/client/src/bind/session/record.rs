@@ -50,12 +50,12 @@ impl IssuedProof {
     pub(crate) fn attachment(self: &Arc<Self>) -> Attachment {
         Attachment {
             request_bound: self.kind == ProofKind::Request,
-            memo: self.clone(),
             uses: Some(self.uses.clone()),
-            ..Attachment::new(
+            ..Attachment::with_memo(
                 PROOF_HEADER,
                 self.proof.header_value(),
                 BindingUsed::Session,
+                self.clone(),
             )
         }
     }
