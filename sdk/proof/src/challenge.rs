@@ -84,12 +84,6 @@ impl Challenge {
             .any(|scheme| self.scheme.eq_ignore_ascii_case(scheme.name()))
     }
 
-    /// Whether it says that the access token itself was refused: `invalid_token` (RFC 6750 §3.1),
-    /// in a challenge of the schemes `Bearer` and `DPoP`.
-    pub fn is_invalid_token(&self) -> bool {
-        self.is_for_tokens() && self.error() == Some("invalid_token")
-    }
-
     /// The error of this challenge, if it asks for a proof and not for another token (RS-10; RFC
     /// 9449 §7.1, §9). Only in a challenge of the schemes `Bearer` and `DPoP`: what another scheme
     /// means by `error` is unknown.

@@ -258,16 +258,11 @@ impl Exchange<'_> {
         let used = checkout.begin();
         report.writing(used, attached.as_ref());
         let timeouts = &self.client.pool.connector().timeouts;
-        // Without a body there is nothing on HTTP/1.1 that the peer could leave lying, so no timer.
-        let may_stall =
-            connection.facts.http() == HttpVersion::H2 || !self.replay_handle.was_sent();
         let response = async {
             tokio::select! {
                 biased;
                 written = checkout.write(request) => Ok(written),
-                error = stalled(&self.replay_handle, &connection, timeouts), if may_stall => {
-                    Err(error)
-                }
+                error = stalled(&self.replay_handle, &connection, timeouts) => Err(error),
             }
         };
         let written = match timeouts.response {

@@ -21,7 +21,7 @@
 //! says that neither was processed. So after a failed write, what is written is dropped, hyper
 //! reads on, finds the GOAWAY, and ends the connection when everything that came has been read.
 //! That end comes at once, because the socket is closed. A peer, or a box on the way, that takes
-//! nothing more and never ends its side gets [`AFTER_FAILED_WRITE`].
+//! nothing more and never ends its side gets [`READ_ON`].
 //!
 //! Upstream: no issue; report 3 in `docs/src/upstream.md`.
 
