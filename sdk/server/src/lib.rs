@@ -119,8 +119,8 @@ pub use self::requester::Requester;
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{HttpService, ServeOptions, serve, serve_connection};
 pub use self::tls::{
-    ClientAuth, Identity, MAX_TICKET_LIFETIME, ServerTls, ServerTlsBuilder, TlsError, TlsErrorKind,
-    Trust,
+    ClientAuth, Identity, MAX_TICKET_LIFETIME, ServerTls, ServerTlsBuilder, TicketKeys, TlsError,
+    TlsErrorKind, Trust,
 };
 pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
 pub use self::upstream::UpstreamValidates;

@@ -31,6 +31,12 @@ const METHOD_OVERRIDES: [&str; 3] = [
     "x-method-override",
 ];
 
+/// Whether there is a reserved field.
+pub(crate) fn has_any(headers: &HeaderMap) -> bool {
+    let mut names = headers.keys();
+    names.any(|name| is_one_of(&RESERVED, name.as_str()))
+}
+
 /// Removes every reserved field.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     remove(headers, |name| is_one_of(&RESERVED, name));
