@@ -3,6 +3,7 @@
 mod arguments;
 mod failure;
 mod logging;
+mod pki;
 mod settings;
 
 use std::process::ExitCode;
@@ -25,5 +26,6 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { dir } => arguments::write_man_pages(&dir),
+        Command::Pki { command } => pki::run(command),
     }
 }
