@@ -120,7 +120,7 @@ pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{HttpService, ServeOptions, serve, serve_connection};
 pub use self::tls::{
     ClientAuth, Identity, MAX_TICKET_LIFETIME, ServerTls, ServerTlsBuilder, TicketKeys, TlsError,
-    TlsErrorKind, Trust,
+    TlsErrorKind, TlsReloader, Trust,
 };
 pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
 pub use self::upstream::UpstreamValidates;

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use bowline_proof::{Origin, Targets, Windows};
+use http::request::Parts;
 use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 
@@ -107,6 +108,7 @@ struct Settings {
     resource_metadata: Option<String>,
     metadata_path: Option<String>,
     public_paths: Vec<String>,
+    public_routes: Routes,
     windows: Windows,
     cached_proofs: NonZeroUsize,
     jti_quota: usize,
@@ -138,6 +140,7 @@ impl<V> BindingLayer<V> {
             resource_metadata: None,
             metadata_path: None,
             public_paths: Vec::new(),
+            public_routes: Routes::default(),
             windows: Windows::default(),
             cached_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
             jti_quota: 10_000,
@@ -278,6 +281,27 @@ impl<V> BindingLayer<V> {
         self.with(|settings| settings.public_paths = paths)
     }
 
+    /// Requests that need no token (RS-13), beside the [public paths](Self::public_paths), by
+    /// method and path.
+    ///
+    /// Other than in [`RequireRequestBound::Routes`], a pattern matches the path as the client sent
+    /// it only, and no path with a second reading, as above; an exception counts where any reading
+    /// matches it. Where a pattern names a method, a request with a field that overrides the method
+    /// needs a token.
+    #[must_use]
+    pub fn public_routes(self, routes: Routes) -> Self {
+        self.with(|settings| settings.public_routes = routes)
+    }
+
+    /// Whether any request passes without a token.
+    #[must_use]
+    pub fn has_public(&self) -> bool {
+        let settings = &self.current.load().settings;
+        settings.metadata_path.is_some()
+            || !settings.public_paths.is_empty()
+            || !settings.public_routes.is_empty()
+    }
+
     /// How old a proof may be, and how far in the future (RS-8; RFC 9449 §11.1).
     #[must_use]
     pub fn windows(self, windows: Windows) -> Self {
@@ -412,9 +436,11 @@ impl Settings {
     }
 
     /// RS-13.
-    fn is_public(&self, path: &str) -> bool {
+    fn is_public(&self, request: &Parts) -> bool {
+        let path = transport::path(request);
         let mut listed = self.metadata_path.iter().chain(&self.public_paths);
         listed.any(|public| public == path) && paths::is_plain(path)
+            || self.public_routes.surely_contain(request)
     }
 }
 
@@ -452,6 +478,7 @@ impl<V> fmt::Debug for BindingLayer<V> {
             .field("observe", &settings.observe)
             .field("require_request_bound", &settings.require_request_bound)
             .field("public_paths", &settings.public_paths)
+            .field("public_routes", &settings.public_routes)
             .finish_non_exhaustive()
     }
 }
