@@ -59,7 +59,8 @@ impl Builder {
         self
     }
 
-    /// How many connections there may be, and for how long.
+    /// How many connections there may be and for how long, and of how many access tokens something
+    /// is kept.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -182,8 +183,8 @@ impl Builder {
             proof_scope: self.proof_scope,
             max_proof_age: self.max_proof_age,
             sign_timeout: self.timeouts.sign,
-            proofs_per_connection: PROOFS_PER_CONNECTION,
-            tokens_per_origin: TOKENS_PER_ORIGIN,
+            proofs_per_connection: self.limits.proofs_per_connection,
+            tokens_per_origin: self.limits.tokens_per_origin,
         };
         let binding = self.bind.unwrap_or_else(|| {
             let session = Arc::new(SessionBinding::new(policy, observers.clone()));
@@ -213,7 +214,3 @@ impl Builder {
 }
 
 const COPY_LIMIT: usize = 64 * 1024;
-/// More tokens than this on one connection cost a signature when the least recently used comes
-/// back.
-const PROOFS_PER_CONNECTION: usize = 10_000;
-const TOKENS_PER_ORIGIN: usize = 10_000;
