@@ -38,11 +38,14 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Call(Box<crate::call::CallOptions>),
     /// Write a completion script for a shell to standard output
     #[command(
         after_help = "Example: bowline completions bash > ~/.local/share/bash-completion/completions/bowline"
     )]
-    Completions { shell: Shell },
+    Completions {
+        shell: Shell,
+    },
     /// Write the man pages to a directory
     Man {
         /// Where to; it must exist

@@ -1,9 +1,11 @@
 //! The command `bowline`: see `bowline --help`.
 
 mod arguments;
+mod call;
 mod failure;
 mod logging;
 mod pki;
+mod secret;
 mod settings;
 
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
 fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
     logging::start(&arguments.log);
     match arguments.command {
+        Command::Call(options) => call::run(*options),
         Command::Completions { shell } => {
             arguments::write_completions(shell);
             Ok(ExitCode::SUCCESS)

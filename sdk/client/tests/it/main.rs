@@ -2,6 +2,7 @@
 
 mod bad_peers;
 mod challenges;
+mod connect_to;
 mod connections;
 mod dpop;
 mod exporter;
