@@ -31,8 +31,16 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) log: LogOptions,
-    /// A TOML file with the options of the subcommand, each by its long name
-    #[arg(long, global = true, value_name = "FILE", env = "BOWLINE_CONFIG")]
+    /// A TOML file with the options of the subcommand, each by its long name. A variable named like
+    /// an option (--client-ca: BOWLINE_CLIENT_CA) wins over the file, the command line over both
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Common options",
+        value_name = "FILE",
+        hide_env = true,
+        env = "BOWLINE_CONFIG"
+    )]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -66,18 +74,22 @@ pub(crate) struct LogOptions {
     #[arg(
         long,
         global = true,
+        help_heading = "Common options",
         value_enum,
         default_value = "human",
-        env = "BOWLINE_LOG_FORMAT"
+        env = "BOWLINE_LOG_FORMAT",
+        hide_env = true
     )]
     pub(crate) log_format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or targets, as in `bowline_server=debug`
     #[arg(
         long,
         global = true,
+        help_heading = "Common options",
         value_name = "LEVEL",
         default_value = "info",
-        env = "BOWLINE_LOG_LEVEL"
+        env = "BOWLINE_LOG_LEVEL",
+        hide_env = true
     )]
     pub(crate) log_level: String,
 }
