@@ -1,5 +1,6 @@
 //! The command as its users run it.
 
 mod call;
+mod call_errors;
 mod settings;
 mod support;
