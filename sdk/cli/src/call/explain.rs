@@ -24,12 +24,12 @@ pub(super) fn error(error: &Error, options: &CallOptions) -> String {
 fn hint(error: &Error, message: &str, options: &CallOptions) -> Option<&'static str> {
     let says = |text: &str| message.contains(text);
     Some(match error.kind() {
-        ErrorKind::NoIdentity => "give --cert and --key",
+        ErrorKind::NoIdentity => "here, give --cert and --key",
         ErrorKind::Connect if says("lookup") => "check the host's name in the URL",
         ErrorKind::Connect | ErrorKind::Timeout(Step::Connect) => {
             "check the host and the port in the URL, and that the server runs"
         }
-        ErrorKind::UnsupportedBinding => "give --dpop-key FILE",
+        ErrorKind::UnsupportedBinding => "here, give --dpop-key FILE",
         ErrorKind::ClientCertificateNotRequested => {
             "the server must ask for client certificates before it can take this token"
         }

@@ -51,7 +51,7 @@ pub(crate) struct CallOptions {
     #[arg(short = 'E', long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
     /// Its private key, PEM; in the file of --cert unless this says otherwise
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// The authorities that the server's certificate may come from, PEM; the system's by default
     #[arg(long, value_name = "FILE")]

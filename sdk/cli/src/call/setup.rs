@@ -86,7 +86,12 @@ fn limits(options: &CallOptions) -> Limits {
 
 fn identity(options: &CallOptions) -> Result<Option<Identity>, Failure> {
     let Some(certificate) = &options.cert else {
-        return Ok(None);
+        return match &options.key {
+            None => Ok(None),
+            Some(_) => Err(Failure::usage(
+                "--key without --cert: give its certificate too",
+            )),
+        };
     };
     let key = options.key.as_ref().unwrap_or(certificate);
     let identity = Identity::from_pem_files(certificate, key).map_err(Failure::usage)?;

@@ -1,6 +1,7 @@
 //! The command as its users run it.
 
 mod call;
+mod call_errors;
 mod pki;
 mod settings;
 mod support;
