@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
+use crate::ingress;
 
 /// Binds OAuth access tokens to the TLS connection that they travel on, so that a stolen token is
 /// of no use to a thief.
@@ -41,7 +42,10 @@ pub(crate) enum Command {
     #[command(
         after_help = "Example: bowline completions bash > ~/.local/share/bash-completion/completions/bowline"
     )]
-    Completions { shell: Shell },
+    Completions {
+        shell: Shell,
+    },
+    Ingress(Box<ingress::Options>),
     /// Write the man pages to a directory
     Man {
         /// Where to; it must exist

@@ -2,7 +2,9 @@
 
 mod arguments;
 mod failure;
+mod ingress;
 mod logging;
+mod receipt;
 mod settings;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
             arguments::write_completions(shell);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Ingress(options) => ingress::run(*options),
         Command::Man { dir } => arguments::write_man_pages(&dir),
     }
 }
