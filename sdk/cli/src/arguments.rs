@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
+use crate::ingress;
 use crate::pki::PkiCommand;
 
 /// Binds OAuth access tokens to the TLS connection that they travel on, so that a stolen token is
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Completions {
         shell: Shell,
     },
+    Ingress(Box<ingress::Options>),
     /// Write the man pages to a directory
     Man {
         /// Where to; it must exist

@@ -242,10 +242,11 @@ impl<V> BindingLayer<V> {
     /// Names the URL of this metadata in every challenge, and makes its path a public one. Route
     /// [`ResourceMetadata::service`] there.
     #[must_use]
-    pub fn resource(self, metadata: &ResourceMetadata) -> Self {
+    pub fn resource<'a>(self, metadata: impl Into<Option<&'a ResourceMetadata>>) -> Self {
+        let metadata = metadata.into();
         self.with(|settings| {
-            settings.resource_metadata = Some(metadata.url().to_owned());
-            settings.metadata_path = Some(metadata.path().to_owned());
+            settings.resource_metadata = metadata.map(|metadata| metadata.url().to_owned());
+            settings.metadata_path = metadata.map(|metadata| metadata.path().to_owned());
         })
     }
 
@@ -291,15 +292,6 @@ impl<V> BindingLayer<V> {
     #[must_use]
     pub fn public_routes(self, routes: Routes) -> Self {
         self.with(|settings| settings.public_routes = routes)
-    }
-
-    /// Whether any request passes without a token.
-    #[must_use]
-    pub fn has_public(&self) -> bool {
-        let settings = &self.current.load().settings;
-        settings.metadata_path.is_some()
-            || !settings.public_paths.is_empty()
-            || !settings.public_routes.is_empty()
     }
 
     /// How old a proof may be, and how far in the future (RS-8; RFC 9449 §11.1).

@@ -86,11 +86,6 @@ impl Routes {
             && !(self.depend_on_method() && reserved_fields::override_method(&request.headers))
     }
 
-    /// Whether no request is one of these.
-    pub(super) fn is_empty(&self) -> bool {
-        self.chosen.is_empty()
-    }
-
     fn depend_on_method(&self) -> bool {
         let mut routes = self.chosen.iter().chain(&self.excepted);
         routes.any(|route| route.method.is_some())
