@@ -1,12 +1,13 @@
 //! Tokens that come as `Authorization` fields, which most callers know no better than to send: each
 //! is read and hashed once, not with every request.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bowline_proof::{AccessToken, InvalidAccessToken};
 use bytes::Bytes;
 use http::HeaderValue;
+use lru::DefaultHasher;
 use zeroize::Zeroizing;
 
 use crate::cache::Cache;
@@ -14,7 +15,7 @@ use crate::cache::Cache;
 /// The tokens that came before. They stay in memory until others replace them or the client is
 /// dropped.
 pub(super) struct RecentTokens {
-    keys: RandomState,
+    keys: DefaultHasher,
     known: Mutex<Cache<Key, Known>>,
 }
 
@@ -30,7 +31,7 @@ impl RecentTokens {
     /// At most this many.
     pub(super) fn new(bound: usize) -> Self {
         Self {
-            keys: RandomState::new(),
+            keys: DefaultHasher::default(),
             known: Mutex::new(Cache::new(bound)),
         }
     }
