@@ -24,6 +24,7 @@ use common::options::Options;
 fn main() {
     match common::child::role().as_deref() {
         Some(instructions::CALLER) => return instructions::run_caller(),
+        Some(instructions::TIMED_CALLER) => return instructions::run_timed_caller(),
         Some(live::CLIENT) => return live::run_client(),
         _ => {}
     }
@@ -33,6 +34,7 @@ fn main() {
     let runtime = common::runtime();
     let fixture = runtime.block_on(async { Fixture::new() });
     instructions::measure(&options, &mut figures, &fixture);
+    instructions::lock(&options, &mut figures, &fixture);
     live::measure(&options, &mut figures, &fixture);
     runtime.block_on(async {
         // On a worker thread like all other tasks: the thread of `block_on` is not one.

@@ -68,8 +68,9 @@ impl BindConnection for SelectedBinding {
     }
 
     fn holds(&self, token: &AccessToken) -> bool {
-        // A DPoP proof is always new.
-        !is_dpop(token) && self.session.holds(token)
+        // A DPoP proof is always new. Asked of each connection of an origin, and most hold none: so
+        // the token's demand is read last.
+        self.session.holds(token) && !is_dpop(token)
     }
 
     fn closed(&self, reason: CloseReason) {

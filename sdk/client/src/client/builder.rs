@@ -232,7 +232,7 @@ impl Builder {
             identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
             plaintext_on_loopback: self.plaintext_on_loopback,
             replay_limit: self.replay_limit.unwrap_or(COPY_LIMIT),
-            recent_tokens: RecentTokens::default(),
+            recent_tokens: RecentTokens::new(self.limits.recent_tokens),
             stats,
         })))
     }

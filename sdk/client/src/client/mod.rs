@@ -56,8 +56,8 @@ impl Client {
 
     /// Sends a request and waits for the response's head.
     ///
-    /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`; the last
-    /// few are remembered, so that they are hashed once), or as an
+    /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`; see
+    /// [`Limits::recent_tokens`](crate::Limits::recent_tokens)), or as an
     /// [`AccessToken`](bowline_proof::AccessToken) in the request's extensions. An
     /// [`Operation`](crate::Operation) in the extensions names the request in the metrics, a
     /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one,

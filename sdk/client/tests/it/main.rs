@@ -10,6 +10,7 @@ mod goaway;
 mod http1;
 mod identities;
 mod long_lived;
+mod many_tokens;
 mod master_secret;
 mod pool;
 mod proofs;

@@ -16,7 +16,6 @@
 //! A's refusal starts the signing of generation 1. B's refusal finds that its proof is of an older
 //! generation, and B is sent again with generation 1: one signature for both.
 
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +26,6 @@ use bowline_proof::{
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderMap, StatusCode};
-use lru::LruCache;
 
 use super::history::{MintCause, TokenHistory};
 use super::mint::ProofRequest;
@@ -38,6 +36,7 @@ use crate::bind::{
     Answered, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
     TokenSourceId, invalid_token,
 };
+use crate::cache::Cache;
 use crate::conn::facts::{ConnectionFacts, Presented};
 use crate::conn::identity::Identity;
 use crate::error::{Error, ErrorKind};
@@ -58,7 +57,7 @@ struct Inner {
 }
 
 struct State {
-    entries: LruCache<TokenHash, TokenEntry>,
+    entries: Cache<TokenHash, TokenEntry>,
     /// Set when the connection has ended.
     closed: Option<CloseReason>,
 }
@@ -103,14 +102,13 @@ impl SessionConnection {
         history: Arc<TokenHistory>,
         observers: Observers,
     ) -> Self {
-        let bound = NonZeroUsize::new(policy.proofs_per_connection).unwrap_or(NonZeroUsize::MIN);
         Self(Arc::new(Inner {
             policy,
             facts,
             history,
             observers,
             state: Mutex::new(State {
-                entries: LruCache::sparse(bound),
+                entries: Cache::new(policy.proofs_per_connection),
                 closed: None,
             }),
         }))
@@ -153,7 +151,7 @@ impl BindConnection for SessionConnection {
 
     fn holds(&self, token: &AccessToken) -> bool {
         let state = self.0.lock();
-        let entry = state.entries.peek(token.hash());
+        let entry = state.entries.get(token.hash());
         entry.is_some_and(|entry| matches!(entry.reusable, Reusable::Ready(_)))
     }
 
@@ -256,8 +254,10 @@ impl Inner {
         if state.closed.is_some() {
             return Bound::ConnectionEnded;
         }
-        if let Some(Reusable::Ready(proof)) =
-            state.entries.get(token.hash()).map(|entry| &entry.reusable)
+        if let Some(Reusable::Ready(proof)) = state
+            .entries
+            .get_mut(token.hash())
+            .map(|entry| &entry.reusable)
             && !self.is_over_age(proof)
         {
             let proof = proof.clone();
@@ -444,7 +444,7 @@ impl Inner {
         };
         if let Some(reason) = closed {
             // The connection has ended already: `closed` will not come to remove this entry.
-            state.entries.pop(&wanted.token);
+            state.entries.remove(&wanted.token);
             self.history.closed(&wanted.token, reason);
         }
         minted
@@ -452,7 +452,7 @@ impl Inner {
 
     fn store(&self, wanted: &ProofRequest, minted: &Result<Arc<IssuedProof>, Error>) {
         let mut state = self.lock();
-        let Some(entry) = state.entries.peek_mut(&wanted.token) else {
+        let Some(entry) = state.entries.get_mut(&wanted.token) else {
             return;
         };
         if entry.generation != wanted.generation {
@@ -472,13 +472,13 @@ impl Inner {
     }
 
     fn entry<'a>(&self, state: &'a mut State, token: &TokenHash) -> &'a mut TokenEntry {
-        if !state.entries.contains(token)
-            && let Some((evicted, entry)) = state.entries.push(*token, TokenEntry::default())
-            && entry.proved
+        let (entry, replaced) = state.entries.get_or_insert_with(token, TokenEntry::default);
+        if let Some((token, replaced)) = replaced
+            && replaced.proved
         {
-            self.history.closed(&evicted, CloseReason::Evicted);
+            self.history.closed(&token, CloseReason::Evicted);
         }
-        state.entries.get_or_insert_mut(*token, TokenEntry::default)
+        entry
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
