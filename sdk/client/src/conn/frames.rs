@@ -38,6 +38,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use crate::conn::facts::HttpVersion;
+use crate::conn::signals::{STREAMS_CHANGED, Signals};
 
 /// What hyper is told to assume of the peer's stream limit until its SETTINGS have come. Fewer
 /// requests than this are given to a connection before: see [`WireState::streams`]. RFC 9113 §6.5.2
@@ -58,7 +59,8 @@ pub(crate) struct WireState {
     changed: Notify,
     error: OnceLock<String>,
     streams: AtomicUsize,
-    streams_changed: Notify,
+    /// What the connection's driver is told.
+    pub(crate) signals: Signals,
     is_peer_dead: AtomicBool,
     /// Requests that hyper has made streams of, which may wait for the peer's stream limit.
     taken: AtomicU32,
@@ -111,13 +113,8 @@ impl WireState {
         let is_first = self.ack_written.load(Ordering::Acquire)
             && !self.is_limit_known.swap(true, Ordering::AcqRel);
         if is_first || before != streams {
-            self.streams_changed.notify_one();
+            self.signals.raise(STREAMS_CHANGED);
         }
-    }
-
-    /// Waits until [`streams`](Self::streams) may have changed. One task waits.
-    pub(crate) async fn streams_changed(&self) {
-        self.streams_changed.notified().await;
     }
 
     /// hyper makes a stream of a request; its number (RFC 9113 §5.1.1).

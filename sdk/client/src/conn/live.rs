@@ -17,14 +17,15 @@
 //!
 //! Whichever task comes last makes the one report: `CloseReport` decides.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use hyper::client::conn::{http1, http2};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::bind::BindConnection;
@@ -33,6 +34,7 @@ use crate::conn::close_report::CloseReport;
 use crate::conn::facts::{ConnectionFacts, HttpVersion};
 use crate::conn::frames::WireState;
 use crate::conn::parked_sender::ParkedSender;
+use crate::conn::signals::{CLOSE, Listener, STREAMS_CHANGED};
 use crate::observe::{CloseReason, Event, Observers};
 use crate::origin::Origin;
 
@@ -49,13 +51,19 @@ pub(crate) struct Connection {
     /// The h1 sender, while its request waits for the response.
     pub(crate) parked: ParkedSender<http1::SendRequest<ReplayBody>>,
     close_report: CloseReport,
-    told_to_close: Notify,
 }
 
 /// hyper's end of a connection.
 pub(crate) enum Sender {
     H1(http1::SendRequest<ReplayBody>),
     H2(http2::SendRequest<ReplayBody>),
+}
+
+/// What the driver has come to.
+enum Step {
+    Ended(CloseReason),
+    /// Something was raised.
+    Told(u8),
 }
 
 /// How long closing may take.
@@ -78,7 +86,6 @@ impl Connection {
             observers,
             parked: ParkedSender::default(),
             close_report: CloseReport::default(),
-            told_to_close: Notify::new(),
         }
     }
 
@@ -98,17 +105,25 @@ impl Connection {
         mut end: BoxFuture<'static, CloseReason>,
         streams_changed: impl Fn(),
     ) -> CloseReason {
+        let mut listener = Listener::default();
         loop {
-            tokio::select! {
-                biased;
-                seen = &mut end => return seen,
-                () = self.wire.streams_changed() => {
-                    streams_changed();
-                    self.wire.pool_informed();
+            let step = poll_fn(|cx| match end.as_mut().poll(cx) {
+                Poll::Ready(seen) => Poll::Ready(Step::Ended(seen)),
+                Poll::Pending => {
+                    let told = self.wire.signals.poll(&mut listener, cx);
+                    told.map(Step::Told)
                 }
-                () = self.told_to_close.notified() => {
-                    return timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted);
-                }
+            });
+            let told = match step.await {
+                Step::Ended(seen) => return seen,
+                Step::Told(told) => told,
+            };
+            if told & STREAMS_CHANGED != 0 {
+                streams_changed();
+                self.wire.pool_informed();
+            }
+            if told & CLOSE != 0 {
+                return timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted);
             }
         }
     }
@@ -126,7 +141,7 @@ impl Connection {
 
     /// No request will use it again.
     pub(crate) fn tell_to_close(&self) {
-        self.told_to_close.notify_one();
+        self.wire.signals.raise(CLOSE);
     }
 
     /// hyper has let go of the connection: no caller need wait for the peer's SETTINGS, or hold a
