@@ -52,8 +52,6 @@ impl Plan {
                  another whenever it sends the request again",
             ));
         }
-        // Reserve once for the headers added later, so cloned maps do not reallocate.
-        parts.headers.reserve(MAX_ADDED);
         let plan = Self {
             origin,
             token: token(parts, recent)?,
@@ -99,7 +97,7 @@ impl Plan {
 }
 
 /// `Authorization`, a proof, and what HTTP/1.1 needs: `Host` and the body's length.
-const MAX_ADDED: usize = 4;
+pub(super) const MAX_ADDED: usize = 4;
 
 pub(super) fn operation(parts: &request::Parts) -> Operation {
     parts.extensions.get().copied().unwrap_or(Operation::OTHER)

@@ -20,7 +20,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -35,6 +35,7 @@ use crate::conn::facts::{ConnectionFacts, HttpVersion};
 use crate::conn::frames::WireState;
 use crate::conn::parked_sender::ParkedSender;
 use crate::conn::signals::{CLOSE, Listener, STREAMS_CHANGED};
+use crate::conn::stall::{SendLimits, StallTimer};
 use crate::observe::{CloseReason, Event, Observers};
 use crate::origin::Origin;
 
@@ -48,6 +49,7 @@ pub(crate) struct Connection {
     /// `Host` of its requests (h1), made once.
     pub(crate) host: Option<HeaderValue>,
     observers: Observers,
+    pub(crate) send_limits: SendLimits,
     /// The h1 sender, while its request waits for the response.
     pub(crate) parked: ParkedSender<http1::SendRequest<ReplayBody>>,
     close_report: CloseReport,
@@ -76,6 +78,7 @@ impl Connection {
         bound: Arc<dyn BindConnection>,
         wire: Arc<WireState>,
         observers: Observers,
+        send_limits: SendLimits,
     ) -> Self {
         Self {
             facts,
@@ -84,6 +87,7 @@ impl Connection {
             wire,
             host: HeaderValue::try_from(origin.authority()).ok(),
             observers,
+            send_limits,
             parked: ParkedSender::default(),
             close_report: CloseReport::default(),
         }
@@ -105,14 +109,16 @@ impl Connection {
         mut end: BoxFuture<'static, CloseReason>,
         streams_changed: impl Fn(),
     ) -> CloseReason {
-        let mut listener = Listener::default();
+        let (mut listener, mut timer) = (Listener::default(), StallTimer::default());
         loop {
-            let step = poll_fn(|cx| match end.as_mut().poll(cx) {
-                Poll::Ready(seen) => Poll::Ready(Step::Ended(seen)),
-                Poll::Pending => {
-                    let told = self.wire.signals.poll(&mut listener, cx);
-                    told.map(Step::Told)
+            let step = poll_fn(|cx| {
+                if let Poll::Ready(seen) = end.as_mut().poll(cx) {
+                    return Poll::Ready(Step::Ended(seen));
                 }
+                if self.poll_stalled(&mut timer, cx).is_ready() {
+                    return Poll::Ready(Step::Ended(CloseReason::Cancelled));
+                }
+                self.wire.signals.poll(&mut listener, cx).map(Step::Told)
             });
             let told = match step.await {
                 Step::Ended(seen) => return seen,
@@ -126,6 +132,23 @@ impl Connection {
                 return timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted);
             }
         }
+    }
+
+    /// Looks after the limits of requests that are not all written. Ready when the connection is to
+    /// be given up: on HTTP/1.1, where it has only one request.
+    fn poll_stalled(&self, timer: &mut StallTimer, cx: &mut Context<'_>) -> Poll<()> {
+        match self.facts.http() {
+            HttpVersion::H2 => timer.poll_h2(&self.wire, self.send_limits, cx),
+            HttpVersion::H1 => {
+                let is_over = timer.poll_h1(&self.wire, self.send_limits, cx).is_ready();
+                // Once it was answered, it is no longer waited for.
+                if is_over && self.close_report.is_head_pending() {
+                    self.wire.stall();
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
     }
 
     /// Nothing of the requests that were not written yet ever will be; whether none was written
@@ -148,6 +171,7 @@ impl Connection {
     /// sender, any more.
     pub(crate) fn close_driver(&self) {
         self.wire.stop_waiting();
+        self.wire.leave_uploads();
         self.parked.close();
     }
 
