@@ -1,13 +1,12 @@
 //! The driver's timer for requests that are not all written: see [`uploads`](super::uploads).
 //!
-//! Most connections never need it: it is set when a request has not been written by the end of a
-//! step of the driver, and is gone when all are.
+//! It costs a request nothing: see [`StallTimer::poll_h2`].
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::conn::frames::WireState;
 
@@ -37,20 +36,31 @@ impl SendLimits {
 
 /// The timer of one connection's driver.
 #[derive(Default)]
-pub(crate) struct StallTimer(Option<Pin<Box<Sleep>>>);
+pub(crate) struct StallTimer(Option<Armed>);
+
+struct Armed {
+    sleep: Pin<Box<Sleep>>,
+    /// The task that the timer wakes.
+    waker: Waker,
+}
 
 impl StallTimer {
     /// HTTP/2: wakes the requests that are not all written, from time to time.
+    ///
+    /// A request is not all written at the end of one step of the driver, and is in the next: it
+    /// needs a timer only in between. So the timer, once it is set, stays until its time has come.
     pub(crate) fn poll_h2(&mut self, wire: &WireState, limits: SendLimits, cx: &mut Context<'_>) {
-        if wire.uploads.is_empty() {
-            self.0 = None;
+        if wire.uploads.is_empty() && self.0.is_none() {
             return;
         }
-        wire.uploads.stamp(|stream| wire.has_opened(stream));
-        let timer = self.0.get_or_insert_with(|| Box::pin(sleep(limits.tick)));
-        while timer.as_mut().poll(cx).is_ready() {
+        wire.uploads.stamp_moved();
+        while self.poll_at(|| Instant::now() + limits.tick, cx).is_ready() {
+            self.0 = None;
+            if wire.uploads.is_empty() {
+                return;
+            }
+            wire.uploads.stamp(|stream| wire.has_opened(stream));
             wire.uploads.tick();
-            timer.as_mut().reset(Instant::now() + limits.tick);
         }
     }
 
@@ -62,15 +72,33 @@ impl StallTimer {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let Some(since) = wire.blocked_since() else {
-            self.0 = None;
             return Poll::Pending;
         };
         let due = since + limits.body;
-        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
+        if self.0.as_ref().is_some_and(|armed| armed.sleep.deadline() != due) {
+            self.0 = None;
         }
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(())
+        self.poll_at(|| due, cx)
+    }
+
+    /// Ready when the time has come. It is set if it is not, and looked at where that is needed:
+    /// that costs next to nothing.
+    fn poll_at(&mut self, due: impl FnOnce() -> Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(armed) = &mut self.0
+            && armed.waker.will_wake(cx.waker())
+        {
+            return match armed.sleep.is_elapsed() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            };
+        }
+        let sleep = self.0.take().map(|armed| armed.sleep);
+        let mut sleep = sleep.unwrap_or_else(|| Box::pin(sleep_until(due())));
+        let polled = sleep.as_mut().poll(cx);
+        self.0 = Some(Armed {
+            sleep,
+            waker: cx.waker().clone(),
+        });
+        polled
     }
 }

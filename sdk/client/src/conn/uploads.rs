@@ -136,6 +136,8 @@ pub(crate) struct Uploads {
     list: Mutex<Vec<Arc<Upload>>>,
     /// How many they are: read each time that the driver runs.
     unfinished: AtomicUsize,
+    /// A part of a body was written, not its last one.
+    has_moved: AtomicBool,
 }
 
 impl Uploads {
@@ -167,10 +169,22 @@ impl Uploads {
         if let Some(upload) = uploads.find(|u| u.stream.load(Ordering::Acquire) == stream) {
             upload.written.fetch_add(bytes, Ordering::AcqRel);
             upload.has_moved.store(true, Ordering::Release);
+            self.has_moved.store(true, Ordering::Release);
         }
     }
 
-    /// Notes when those streams that were opened have moved last. So no frame needs the time.
+    /// Notes when the bodies have moved of which parts were written. So no frame needs the time.
+    pub(crate) fn stamp_moved(&self) {
+        if self.has_moved.load(Ordering::Acquire) && self.has_moved.swap(false, Ordering::AcqRel) {
+            let now = Instant::now();
+            let list = lock(&self.list);
+            let moved = list.iter().filter(|u| u.written.load(Ordering::Acquire) > 0);
+            moved.for_each(|upload| upload.stamp(now));
+        }
+    }
+
+    /// The same for all streams that were opened. A body that the peer takes nothing of at all is
+    /// seen only now, up to a tick late.
     pub(crate) fn stamp(&self, has_opened: impl Fn(u32) -> bool) {
         let now = Instant::now();
         let list = lock(&self.list);
