@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::recent_origins::RecentOrigins;
 use super::recent_tokens::RecentTokens;
 use super::{Client, Inner};
 use bowline_proof::dpop::DpopKey;
@@ -206,6 +207,7 @@ impl Builder {
             identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
             plaintext_on_loopback: self.plaintext_on_loopback,
             replay_limit: self.replay_limit.unwrap_or(COPY_LIMIT),
+            recent_origins: RecentOrigins::default(),
             recent_tokens: RecentTokens::default(),
             stats,
         })))

@@ -55,7 +55,7 @@ async fn send(
 ) -> Result<Response<Body>, Error> {
     let mut report =
         RequestReport::open(&client.pool.connector().observers, plan::operation(&parts));
-    let result = match Plan::from_parts(&mut parts, &client.recent_tokens) {
+    let result = match Plan::from_parts(&mut parts, client) {
         Ok(plan) => {
             let headers = std::mem::take(&mut parts.headers);
             let exchange = Exchange {

@@ -57,9 +57,14 @@ pub(super) fn assemble(
 
 /// What an h1 response says about its connection's future.
 pub(super) fn persistence(version: Version, headers: &HeaderMap, body_sent: bool) -> Persistence {
+    // Most responses have neither field: one look at each name costs less than to look up two.
+    let has = |wanted: &HeaderName| headers.keys().any(|name| name == wanted);
     Persistence {
-        is_last: says_close(version, headers),
-        timeout: keep_alive(headers),
+        is_last: match has(&header::CONNECTION) {
+            true => says_close(version, headers),
+            false => version < Version::HTTP_11,
+        },
+        timeout: has(&KEEP_ALIVE).then(|| keep_alive(headers)).flatten(),
         body_sent,
     }
 }
