@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::recent_origins::RecentOrigins;
 use super::recent_tokens::RecentTokens;
 use super::{Client, Inner};
 use bowline_proof::dpop::DpopKey;
@@ -232,6 +233,7 @@ impl Builder {
             identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
             plaintext_on_loopback: self.plaintext_on_loopback,
             replay_limit: self.replay_limit.unwrap_or(COPY_LIMIT),
+            recent_origins: RecentOrigins::default(),
             recent_tokens: RecentTokens::new(self.limits.recent_tokens),
             stats,
         })))

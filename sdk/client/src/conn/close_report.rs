@@ -38,6 +38,10 @@ impl CloseReport {
         self.lock().is_head_pending = true;
     }
 
+    pub(crate) fn is_head_pending(&self) -> bool {
+        self.lock().is_head_pending
+    }
+
     /// Returns the reason if the end is to be reported now.
     #[must_use]
     pub(crate) fn head_seen(&self) -> Option<CloseReason> {

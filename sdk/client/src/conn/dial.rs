@@ -28,6 +28,7 @@ use crate::conn::h2_task::{CaptureExecutor, H2Task};
 use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
 use crate::conn::proxy::Proxies;
+use crate::conn::stall::SendLimits;
 use crate::conn::tls::{
     self, CertificateRequest, LastCertificateRequest, record_certificate_request,
 };
@@ -253,6 +254,7 @@ impl Connector {
                 bound,
                 wire,
                 self.observers.clone(),
+                SendLimits::new(self.timeouts.pool, self.timeouts.request_body),
             )),
             sender,
             end,

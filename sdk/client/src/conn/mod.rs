@@ -8,7 +8,10 @@
 //! - [`facts`]: what is known once the handshake has ended.
 //! - [`live`]: what belongs to the connection while it is open, and why it ends.
 //! - [`parked_sender`], [`close_report`]: two details of that, each with a race in it.
+//! - [`signals`]: what the task that drives the connection is told from outside.
 //! - [`frames`], [`h2_task`], [`unprocessed`]: what has to be seen beside hyper.
+//! - [`uploads`]: how far each request has been written; [`stall`]: the driver's timer for those
+//!   that are not.
 
 mod close_report;
 pub(crate) mod dial;
@@ -21,6 +24,9 @@ pub(crate) mod live;
 mod offload;
 mod parked_sender;
 pub(crate) mod proxy;
+pub(crate) mod signals;
+mod stall;
 mod socket;
 pub(crate) mod tls;
 pub(crate) mod unprocessed;
+pub(crate) mod uploads;
