@@ -32,6 +32,7 @@ use lru::LruCache;
 use super::history::{MintCause, TokenHistory};
 use super::mint::ProofRequest;
 use super::record::IssuedProof;
+use super::token_filter::TokenFilter;
 use super::{BindingPolicy, ProofScope, SessionPolicy};
 use crate::bind::signing::{signed, within};
 use crate::bind::{
@@ -55,6 +56,8 @@ struct Inner {
     history: Arc<TokenHistory>,
     observers: Observers,
     state: Mutex<State>,
+    /// The tokens that had a reusable proof here.
+    proved: TokenFilter,
 }
 
 struct State {
@@ -113,6 +116,7 @@ impl SessionConnection {
                 entries: LruCache::sparse(bound),
                 closed: None,
             }),
+            proved: TokenFilter::new(),
         }))
     }
 }
@@ -152,6 +156,9 @@ impl BindConnection for SessionConnection {
     }
 
     fn holds(&self, token: &AccessToken) -> bool {
+        if !self.0.proved.may_hold(token.hash()) {
+            return false;
+        }
         let state = self.0.lock();
         let entry = state.entries.peek(token.hash());
         entry.is_some_and(|entry| matches!(entry.reusable, Reusable::Ready(_)))
@@ -459,7 +466,10 @@ impl Inner {
             return;
         }
         entry.reusable = match minted {
-            Ok(proof) => Reusable::Ready(proof.clone()),
+            Ok(proof) => {
+                self.proved.add(&wanted.token);
+                Reusable::Ready(proof.clone())
+            }
             // The next request tries again.
             Err(_) => Reusable::None,
         };
