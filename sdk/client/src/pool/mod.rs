@@ -4,15 +4,16 @@
 //! that the header which is written and the connection it is written to cannot disagree (CL-2).
 
 mod checkout;
+mod destinations;
 mod machine;
 mod reaper;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bowline_proof::{AccessToken, Thumbprint};
+use bowline_proof::AccessToken;
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -23,12 +24,12 @@ use crate::conn::dial::{Connector, Destination, Opened};
 use crate::conn::facts::ConnectionId;
 use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
-use crate::conn::tls::{self, LastCertificateRequest};
 use crate::error::{Error, ErrorKind, Step};
 use crate::observe::{CloseReason, Event};
 use crate::origin::Origin;
 
 pub(crate) use checkout::{Checkout, Persistence, WriteError};
+use destinations::Destinations;
 use machine::{Action, KeyId, Machine, NewConnection, WaiterId};
 
 /// The connections of a client.
@@ -40,32 +41,14 @@ pub(crate) struct Pool {
     state: Mutex<State>,
 }
 
-/// What makes connections interchangeable.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct PoolKey {
-    origin: Origin,
-    identity: Option<Thumbprint>,
-}
-
-/// A destination, and the number of its key in the machine.
-#[derive(Clone)]
-struct Known {
-    key: KeyId,
-    destination: Arc<Destination>,
-}
-
 struct State {
     machine: Machine,
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
-    known: HashMap<PoolKey, Known>,
-    /// The destination of the last request: most clients have only one.
-    last_used: Option<Known>,
-    destinations: HashMap<KeyId, Arc<Destination>>,
-    live: BTreeMap<ConnectionId, Live>,
+    destinations: Destinations,
+    live: HashMap<ConnectionId, Live>,
     waiters: HashMap<WaiterId, Waiter>,
     last_waiter: u64,
-    last_key: u64,
     /// When the reaper will come next; `None` before there is anything to reap.
     reaps_at: Option<Instant>,
 }
@@ -88,9 +71,6 @@ struct Deferred {
     closed: Vec<(Live, CloseReason)>,
 }
 
-/// Beyond this many, destinations without a connection are forgotten, with their session tickets.
-const MAX_DESTINATIONS: usize = 1024;
-
 impl Pool {
     pub(crate) fn new(connector: Connector, limits: Limits) -> Arc<Self> {
         let limits = machine::Limits {
@@ -106,13 +86,10 @@ impl Pool {
             state: Mutex::new(State {
                 machine: Machine::new(limits),
                 actions: Vec::new(),
-                known: HashMap::new(),
-                last_used: None,
-                destinations: HashMap::new(),
-                live: BTreeMap::new(),
+                destinations: Destinations::new(),
+                live: HashMap::new(),
                 waiters: HashMap::new(),
                 last_waiter: 0,
-                last_key: 0,
                 reaps_at: None,
             }),
         })
@@ -143,7 +120,9 @@ impl Pool {
                 ErrorKind::ConnectionLost,
                 "the client was shut down",
             )),
-            Err(_) if self.lock().has_streamless(origin) => Err(Error::no_streams(limit)),
+            Err(_) if self.lock().machine.has_streamless(waiting.key) => {
+                Err(Error::no_streams(limit))
+            }
             Err(_) => Err(Error::timeout(Step::Pool, limit)),
         }
     }
@@ -237,7 +216,7 @@ impl Pool {
     }
 
     fn spawn_opening(self: &Arc<Self>, state: &State, key: KeyId) {
-        let Some(destination) = state.destinations.get(&key).cloned() else {
+        let Some(destination) = state.destinations.get(key).cloned() else {
             return;
         };
         let pool = Arc::downgrade(self);
@@ -462,52 +441,9 @@ impl State {
 
     /// The key of an origin and an identity.
     fn key(&mut self, origin: &Origin, identity: &Arc<IdentityConfig>) -> KeyId {
-        let thumbprint = identity.thumbprint();
-        let is_it = |known: &&Known| {
-            let destination = &known.destination;
-            destination.origin == *origin && destination.identity.thumbprint() == thumbprint
-        };
-        // Never one that has been forgotten: the destination that makes others be forgotten is the
-        // last used.
-        if let Some(known) = self.last_used.as_ref().filter(is_it) {
-            return known.key;
-        }
-        let pool_key = PoolKey {
-            origin: origin.clone(),
-            identity: thumbprint,
-        };
-        let known = match self.known.get(&pool_key) {
-            Some(known) => known.clone(),
-            None => self.new_destination(pool_key, identity),
-        };
-        let key = known.key;
-        self.last_used = Some(known);
-        key
-    }
-
-    fn new_destination(&mut self, pool_key: PoolKey, identity: &Arc<IdentityConfig>) -> Known {
-        if self.known.len() >= MAX_DESTINATIONS {
-            let machine = &self.machine;
-            self.known.retain(|_, known| machine.uses(known.key));
-            self.destinations.retain(|key, _| machine.uses(*key));
-        }
-        self.last_key += 1;
-        let known = Known {
-            key: KeyId(self.last_key),
-            destination: Arc::new(Destination {
-                origin: pool_key.origin.clone(),
-                identity: identity.clone(),
-                tls: pool_key
-                    .origin
-                    .is_https()
-                    .then(|| tls::for_origin(&identity.tls)),
-                last_request: LastCertificateRequest::default(),
-            }),
-        };
+        let machine = &self.machine;
         self.destinations
-            .insert(known.key, known.destination.clone());
-        self.known.insert(pool_key, known.clone());
-        known
+            .key(origin, identity, |key| machine.uses(key))
     }
 
     fn check_out(&mut self, key: KeyId, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
@@ -519,12 +455,6 @@ impl State {
         };
         let connection = live.connection.clone();
         Some(Checkout::new(sender, connection, pool.clone(), key))
-    }
-
-    /// Whether a connection to this origin is open, and its peer allows no streams on it.
-    fn has_streamless(&self, origin: &Origin) -> bool {
-        let mut live = self.live.values().map(|live| &live.connection);
-        live.any(|c| c.facts.origin() == origin && c.streams() == 0)
     }
 }
 

@@ -30,6 +30,7 @@ use http::{HeaderMap, StatusCode};
 use super::history::{MintCause, TokenHistory};
 use super::mint::ProofRequest;
 use super::record::IssuedProof;
+use super::token_filter::TokenFilter;
 use super::{BindingPolicy, ProofScope, SessionPolicy};
 use crate::bind::signing::{signed, within};
 use crate::bind::{
@@ -54,6 +55,8 @@ struct Inner {
     history: Arc<TokenHistory>,
     observers: Observers,
     state: Mutex<State>,
+    /// The tokens that had a reusable proof here.
+    proved: TokenFilter,
 }
 
 struct State {
@@ -111,6 +114,7 @@ impl SessionConnection {
                 entries: Cache::new(policy.proofs_per_connection),
                 closed: None,
             }),
+            proved: TokenFilter::new(),
         }))
     }
 }
@@ -150,6 +154,9 @@ impl BindConnection for SessionConnection {
     }
 
     fn holds(&self, token: &AccessToken) -> bool {
+        if !self.0.proved.may_hold(token.hash()) {
+            return false;
+        }
         let state = self.0.lock();
         let entry = state.entries.get(token.hash());
         entry.is_some_and(|entry| matches!(entry.reusable, Reusable::Ready(_)))
@@ -459,7 +466,10 @@ impl Inner {
             return;
         }
         entry.reusable = match minted {
-            Ok(proof) => Reusable::Ready(proof.clone()),
+            Ok(proof) => {
+                self.proved.add(&wanted.token);
+                Reusable::Ready(proof.clone())
+            }
             // The next request tries again.
             Err(_) => Reusable::None,
         };

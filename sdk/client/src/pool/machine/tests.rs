@@ -1,5 +1,9 @@
 //! The machine alone, and in a small simulation that carries out its actions: every order of
 //! events up to a bound.
+#![allow(
+    clippy::print_stdout,
+    reason = "the exploration prints how far it came"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -510,6 +514,7 @@ impl Simulation {
     }
 
     fn check(&self) {
+        self.machine.check_indexes();
         let all = self.openings.values().sum::<usize>() + self.live.len();
         assert!(all <= self.limits.in_all, "too many connections in all");
         for key in KEYS {
@@ -530,6 +535,31 @@ impl Simulation {
                 opening > 0 || something_ends || (is_full && room_is_coming),
                 "a request waits and nothing is coming"
             );
+        }
+    }
+}
+
+impl Machine {
+    /// The ordered indexes and the counts agree with what they are made from.
+    fn check_indexes(&self) {
+        let members = || self.keys.values().flat_map(|entry| &entry.members);
+        let opening: usize = self.keys.values().map(|entry| entry.opening).sum();
+        assert_eq!(self.total, members().count() + opening);
+        assert_eq!(self.closing, members().filter(|m| m.closing).count());
+        let blocked: BTreeSet<_> = self
+            .keys
+            .iter()
+            .filter_map(|(id, entry)| Some((entry.wants_opening(&self.limits)?, *id)))
+            .collect();
+        assert_eq!(self.blocked, blocked);
+        for (id, entry) in &self.keys {
+            let is_early = |noted: Option<Instant>, when: Option<Instant>| {
+                when.is_none_or(|when| noted.is_some_and(|noted| noted <= when))
+            };
+            assert!(is_early(entry.due, entry.deadline()), "{id:?}: {entry:?}");
+            let idle = entry.members.iter().filter(|m| m.is_idle());
+            let first = idle.map(|m| m.idle_until).min();
+            assert!(is_early(entry.idle, first), "{id:?}: {entry:?}");
         }
     }
 }
@@ -558,6 +588,7 @@ fn no_order_of_events_breaks_a_limit_or_forgets_a_request() {
         }
         seen += visited.len();
     }
+    println!("{seen} states");
     assert!(seen > 10_000, "only {seen} states were reached");
 }
 
