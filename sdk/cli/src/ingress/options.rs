@@ -41,6 +41,10 @@ pub(crate) struct Options {
     /// The authorities whose client certificates are accepted, in PEM
     #[arg(long, value_name = "FILE")]
     pub(crate) client_ca: PathBuf,
+    /// Keys of session tickets that several ingresses share: two lines at least, each the base64 of
+    /// 32 random bytes, the newest first. Only with a policy that demands a proof (RS-1, T8)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ticket_keys: Option<PathBuf>,
     /// The service behind, on a Unix socket (better: other users cannot reach it) or on loopback
     #[arg(long, value_name = "unix:PATH|http://127.0.0.1:PORT")]
     pub(crate) upstream: UpstreamAt,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bowline::server::{
     AcceptPolicy, BindingLayer, ClientAuth, ConnectionLimits, Dpop, DpopNonces, Identity,
     MemoryReplayStore, Origin, ProxyName, RequireRequestBound, ResourceMetadata, Routes,
-    ServeOptions, ServerTls, Thumbprint, Trust, TrustedProxies, metrics::MetricsObserver,
+    ServeOptions, ServerTls, Thumbprint, TicketKeys, Trust, TrustedProxies,
+    metrics::MetricsObserver,
 };
 use http::HeaderName;
 
@@ -146,7 +147,14 @@ impl Plan {
             true => ClientAuth::Required(trust),
             false => ClientAuth::Optional(trust),
         };
-        let tls = ServerTls::builder(identity, clients)
+        let mut tls = ServerTls::builder(identity, clients);
+        if let Some(path) = &options.ticket_keys {
+            let keys = TicketKeys::from_file(path).map_err(|error| {
+                Failure::usage(format!("--ticket-keys: {}", with_causes(&error)))
+            })?;
+            tls = tls.ticket_keys(keys);
+        }
+        let tls = tls
             .build()
             .map_err(|error| Failure::usage(with_causes(&error)))?;
         Ok(Self {
@@ -170,6 +178,13 @@ fn refuse_contradictions(options: &Options) -> Result<(), Failure> {
         return Err(Failure::usage(
             "--binding-only with a policy that lets tokens pass without a proof: nothing would be \
              checked of them (GW-4); use --policy require-proof or require-session",
+        ));
+    }
+    if options.ticket_keys.is_some() && (!proves || policy.observe) {
+        return Err(Failure::usage(
+            "--ticket-keys with a policy that lets tokens pass without a proof, or with --observe: \
+             a thief of these keys could use every stolen token there (T8); use --policy \
+             require-proof or require-session",
         ));
     }
     if options.passing.receipt_lifetime > MAX_RECEIPT {
