@@ -3,6 +3,7 @@
 mod event;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod hot_rows;
 pub(crate) mod stats;
 
 pub(crate) use event::Observers;
