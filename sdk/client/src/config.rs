@@ -29,6 +29,10 @@ pub struct Limits {
     pub idle: Duration,
     /// How old a connection may become before it takes no more requests. Default: none.
     pub age: Option<Duration>,
+    /// Whether a connection that is about to end is replaced before it does: by one that is opened
+    /// ahead and, with [`ProofScope::Connection`](crate::ProofScope::Connection), has proofs for
+    /// the tokens in use. Default: yes. See `docs/src/pool.md`.
+    pub ahead: bool,
 }
 
 impl Default for Limits {
@@ -38,6 +42,7 @@ impl Default for Limits {
             in_all: 512,
             idle: Duration::from_secs(90),
             age: None,
+            ahead: true,
         }
     }
 }

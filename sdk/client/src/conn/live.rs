@@ -141,6 +141,11 @@ impl Connection {
         self.close_report.expect(reason);
     }
 
+    /// Why it was to end, if that was known before it did.
+    pub(crate) fn expected_end(&self) -> Option<CloseReason> {
+        self.close_report.expected()
+    }
+
     /// An h1 request is written.
     pub(crate) fn head_pending(&self) {
         self.close_report.head_pending();

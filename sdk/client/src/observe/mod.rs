@@ -1,5 +1,6 @@
 //! What the client tells the outside: events, counts and metrics.
 
+pub(crate) mod ahead;
 mod event;
 #[cfg(feature = "metrics")]
 pub mod metrics;
