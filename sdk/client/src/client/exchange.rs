@@ -65,7 +65,9 @@ async fn send(
                 parts,
             };
             let mut attempts = Attempts::new(replay);
-            let mut result = exchange.run(headers, body, &mut report, &mut attempts).await;
+            let mut result = exchange
+                .run(headers, body, &mut report, &mut attempts)
+                .await;
             if let Err(error) = &mut result {
                 attempts.give_up(error);
             }
@@ -249,7 +251,11 @@ impl Exchange<'_> {
             HttpVersion::H1 => None,
             HttpVersion::H2 => Some(connection.wire.uploads.add(replay.upload().clone())),
         };
-        let mut stalled = pin!(unfinished.is_some().then(|| stalled(replay, connection, timeouts)));
+        let mut stalled = pin!(
+            unfinished
+                .is_some()
+                .then(|| stalled(replay, connection, timeouts))
+        );
         let mut limit = pin!(timeouts.response.map(sleep));
         let mut written = pin!(checkout.write(request));
         poll_fn(|cx| {

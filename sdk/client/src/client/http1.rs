@@ -9,7 +9,7 @@ use crate::bind::Attachment;
 use crate::body::ReplayBody;
 use crate::conn::facts::HttpVersion;
 use crate::conn::live::Connection;
-use crate::pool::Persistence;
+use crate::pool::{KeepAlive, Persistence};
 
 /// The request as this connection sends it.
 pub(super) fn assemble(
@@ -64,7 +64,10 @@ pub(super) fn persistence(version: Version, headers: &HeaderMap, body_sent: bool
             true => says_close(version, headers),
             false => version < Version::HTTP_11,
         },
-        timeout: has(&KEEP_ALIVE).then(|| keep_alive(headers)).flatten(),
+        keep_alive: match has(&KEEP_ALIVE) {
+            true => keep_alive(headers),
+            false => KeepAlive::default(),
+        },
         body_sent,
     }
 }
@@ -97,17 +100,27 @@ pub(super) fn has_waited_too_long<B>(response: &Response<B>) -> bool {
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// `Keep-Alive: timeout=N`, minus one second, so that no request is sent just as the server closes.
-pub(super) fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
-    let mut parameters = members(headers, KEEP_ALIVE);
-    let seconds = parameters.find_map(|parameter| {
-        let (name, value) = str::from_utf8(parameter).ok()?.split_once('=')?;
-        let value = value.trim().trim_matches('"');
-        name.trim()
-            .eq_ignore_ascii_case("timeout")
-            .then(|| value.parse::<u32>().ok())?
-    })?;
-    Some(Duration::from_secs(u64::from(seconds)).saturating_sub(Duration::from_secs(1)))
+/// `Keep-Alive: timeout=N, max=M`; of the time-out one second less, so that no request is sent just
+/// as the server closes.
+pub(super) fn keep_alive(headers: &HeaderMap) -> KeepAlive {
+    let mut said = KeepAlive::default();
+    for parameter in members(headers, KEEP_ALIVE) {
+        let parameter = str::from_utf8(parameter).ok();
+        let Some((name, value)) = parameter.and_then(|parameter| parameter.split_once('=')) else {
+            continue;
+        };
+        let Ok(value) = value.trim().trim_matches('"').parse::<u32>() else {
+            continue;
+        };
+        let name = name.trim();
+        if name.eq_ignore_ascii_case("timeout") {
+            let timeout = Duration::from_secs(u64::from(value.saturating_sub(1)));
+            said.timeout.get_or_insert(timeout);
+        } else if name.eq_ignore_ascii_case("max") {
+            said.max.get_or_insert(u64::from(value));
+        }
+    }
+    said
 }
 
 #[cfg(test)]

@@ -109,7 +109,9 @@ impl Client {
 
     /// What this client has counted so far.
     pub fn stats(&self) -> Snapshot {
-        self.0.stats.snapshot()
+        let mut snapshot = self.0.stats.snapshot();
+        (snapshot.ahead, snapshot.learned) = self.0.pool.ahead();
+        snapshot
     }
 }
 

@@ -34,6 +34,11 @@ impl CloseReport {
         self.lock().expected = reason;
     }
 
+    /// The reason that was last [expected](Self::expect).
+    pub(crate) fn expected(&self) -> Option<CloseReason> {
+        self.lock().expected
+    }
+
     pub(crate) fn head_pending(&self) {
         self.lock().is_head_pending = true;
     }

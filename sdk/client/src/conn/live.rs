@@ -129,7 +129,9 @@ impl Connection {
                 self.wire.pool_informed();
             }
             if told & CLOSE != 0 {
-                return timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted);
+                return timeout(CLOSING_TIME, end)
+                    .await
+                    .unwrap_or(CloseReason::Evicted);
             }
         }
     }
@@ -178,6 +180,11 @@ impl Connection {
     /// Notes why this connection is about to end; `None` takes it back.
     pub(crate) fn expect_end(&self, reason: Option<CloseReason>) {
         self.close_report.expect(reason);
+    }
+
+    /// Why it was to end, if that was known before it did.
+    pub(crate) fn expected_end(&self) -> Option<CloseReason> {
+        self.close_report.expected()
     }
 
     /// An h1 request is written.

@@ -4,7 +4,8 @@
 //!   needs.
 //! - [`dial`]: name, socket (through a [`proxy`] or not; [`socket`]: its options), TLS handshake,
 //!   HTTP.
-//! - [`tls`]: the TLS configuration, and what the server requested in it; [`offload`]: slow keys.
+//! - [`tls`]: the TLS configuration, and what the server requested in it; [`offload`]: slow keys;
+//!   [`signing_queue`]: whose turn it is to sign.
 //! - [`facts`]: what is known once the handshake has ended.
 //! - [`live`]: what belongs to the connection while it is open, and why it ends.
 //! - [`parked_sender`], [`close_report`]: two details of that, each with a race in it.
@@ -25,8 +26,9 @@ mod offload;
 mod parked_sender;
 pub(crate) mod proxy;
 pub(crate) mod signals;
-mod stall;
+pub(crate) mod signing_queue;
 mod socket;
+mod stall;
 pub(crate) mod tls;
 pub(crate) mod unprocessed;
 pub(crate) mod uploads;

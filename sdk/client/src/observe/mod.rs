@@ -1,9 +1,10 @@
 //! What the client tells the outside: events, counts and metrics.
 
+pub(crate) mod ahead;
 mod event;
+mod hot_rows;
 #[cfg(feature = "metrics")]
 pub mod metrics;
-mod hot_rows;
 pub(crate) mod stats;
 
 pub(crate) use event::Observers;

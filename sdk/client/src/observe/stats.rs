@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::hot_rows::{HotRow, HotRows};
 use crate::conn::facts::ConnectionFacts;
+use crate::observe::ahead::{Ahead, Learned};
 use crate::observe::{
     BindingUsed, Cause, CloseReason, Event, Observer, Operation, Outcome, ProofKind,
 };
@@ -37,6 +38,11 @@ pub struct Snapshot {
     pub handshake_time: Duration,
     /// Time that signing took, added up.
     pub mint_time: Duration,
+    /// Connections opened ahead.
+    pub ahead: Ahead,
+    /// What was learned of how connections end, for each origin and certificate of which anything
+    /// is known.
+    pub learned: Vec<Learned>,
 }
 
 /// Counts of one operation, or of all.
@@ -81,12 +87,12 @@ impl Row {
         ratio(self.signatures(), self.with_proof)
     }
 
-    /// (`parallel` + `reconnect`) ÷ requests that carried a proof: what the network made the client
-    /// sign again.
+    /// (`ahead` + `parallel` + `reconnect`) ÷ requests that carried a proof: what the network made
+    /// the client sign again. Proofs made ahead count: they only come earlier.
     pub fn reproof_ratio(&self) -> f64 {
         let count = |cause| self.causes.get(&cause).copied().unwrap_or(0);
         ratio(
-            count(Cause::Parallel) + count(Cause::Reconnect),
+            count(Cause::Ahead) + count(Cause::Parallel) + count(Cause::Reconnect),
             self.with_proof,
         )
     }

@@ -11,7 +11,10 @@
 //!   order of arrival, and an idle connection of another key makes room.
 
 mod agenda;
+mod ahead;
+mod habits;
 mod key;
+mod member;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,7 +25,10 @@ use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::observe::CloseReason;
 
 use agenda::Agenda;
-use key::{KeyState, Member};
+use key::KeyState;
+use member::{Member, Succession};
+
+pub(crate) use habits::Habit;
 
 /// A request that waits for a connection, in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +45,34 @@ pub(crate) struct Limits {
     pub(crate) in_all: usize,
     pub(crate) idle: Duration,
     pub(crate) age: Option<Duration>,
+    /// Whether connections are opened ahead, to take over from those that are about to end.
+    pub(crate) ahead: bool,
+    /// A rule that does not hold, so that the exploration can be seen to notice.
+    #[cfg(test)]
+    pub(crate) broken: Option<Rule>,
+}
+
+/// Rules of opening ahead that a test can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Rule {
+    /// Each connection has one successor at most.
+    OneSuccessor,
+    /// What is idle gets none.
+    InUse,
+    /// Ten a minute for each connection that is open.
+    Bound,
+}
+
+impl Limits {
+    fn breaks(&self, rule: Rule) -> bool {
+        #[cfg(test)]
+        return self.broken == Some(rule);
+        #[cfg(not(test))]
+        {
+            let _ = rule;
+            false
+        }
+    }
 }
 
 /// A new connection.
@@ -50,19 +84,49 @@ pub(crate) struct NewConnection {
     pub(crate) streams: usize,
     /// When its certificate stops being valid.
     pub(crate) until: Option<Instant>,
+    /// How long it took to open.
+    pub(crate) took: Duration,
+    /// Random.
+    pub(crate) jitter: u16,
+}
+
+/// Whether a request may be sent again if its connection ends before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Resend {
+    Allowed,
+    Never,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ending {
+    /// The peer has sent GOAWAY, under TLS.
+    Goaway,
+    /// The peer has said under TLS that it is over: close_notify, or `Connection: close`.
+    Orderly,
+    /// We ended it, or it broke, or nothing proves that the peer ended it.
+    Other,
 }
 
 /// What happened in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A request wants a connection.
-    Wanted(WaiterId),
+    Wanted(WaiterId, Resend),
     /// A waiting request is gone.
     WaiterGone(WaiterId),
     /// An opening succeeded.
     Opened(NewConnection),
     /// An opening failed.
     OpenFailed,
+    /// An opening ahead succeeded: the new connection is made ready to take over from this one.
+    OpenedAhead(NewConnection, ConnectionId),
+    /// An opening ahead failed: that of the successor of this one.
+    OpenAheadFailed(ConnectionId),
+    /// The connection is ready to take over; how long its proofs have taken, if any were made.
+    Ready(ConnectionId, Option<Duration>),
+    /// The peer takes so many more requests on the connection (`Keep-Alive: max`).
+    Left(ConnectionId, u64),
     /// An h1 connection has carried its response to the end and will be free as soon as hyper has
     /// noticed: worth waiting for rather than open another. `Released` or `Closed` follows.
     Returning(ConnectionId),
@@ -72,7 +136,7 @@ pub(crate) enum Event {
     /// The peer has changed how many requests the connection takes at a time.
     Streams(ConnectionId, usize),
     /// The connection takes no more requests.
-    Closed(ConnectionId),
+    Closed(ConnectionId, Ending),
 }
 
 /// What is to be done about it.
@@ -86,6 +150,13 @@ pub(crate) enum Action {
     Fail(KeyId, WaiterId),
     /// Let the connection go; `Closed` follows when it has gone.
     Close(KeyId, ConnectionId, CloseReason),
+    /// Open a connection that takes over from this one, which was in use within this time before
+    /// its end. `OpenedAhead` or `OpenAheadFailed` follows, and `Ready`.
+    OpenAhead(KeyId, ConnectionId, Duration),
+    /// For a minute no connection is opened ahead in this key: there were too many.
+    StopAhead(KeyId),
+    /// An idle connection may have ended, so another one is opened.
+    Distrust(KeyId),
 }
 
 /// The state of a client's pool. No step looks at more than the connections of one key.
@@ -131,31 +202,84 @@ impl Machine {
     ) {
         let entry = self.keys.entry(key_id).or_default();
         match event {
-            Event::Wanted(waiter) => match entry.free(now, holds) {
-                Some(member) => {
-                    member.busy += 1;
+            Event::Wanted(waiter, resend) => {
+                let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
+                let takes_stale = resend == Resend::Allowed;
+                if let Some(member) = entry.free(now, takes_stale, holds) {
+                    member.assign(now);
                     actions.push(Action::Assign(key_id, member.id, waiter));
                     // The usual case ends here: no other request is affected.
+                    if self.limits.ahead
+                        && member.succession == Succession::Open
+                        && member.is_to_be_replaced(now, habit, lead)
+                    {
+                        self.open_ahead(now, key_id, actions);
+                    }
                     return;
                 }
-                None => {
-                    entry.waiting.insert(waiter);
+                let has_room = self.blocked.is_empty()
+                    && self.total < self.limits.in_all
+                    && entry.size() < self.limits.per_key;
+                if self.limits.ahead && !takes_stale && has_room && entry.distrusts(now) {
+                    entry.opening += 1;
+                    self.total += 1;
+                    actions.extend([Action::Open(key_id), Action::Distrust(key_id)]);
                 }
-            },
+                entry.waiting.insert(waiter, resend);
+            }
             Event::WaiterGone(waiter) => {
                 entry.waiting.remove(&waiter);
             }
             Event::Opened(new) => {
                 entry.opening -= 1;
                 entry.speaks = Some(new.http);
+                entry.ahead.opened(new.took);
                 entry.members.push(Member::new(now, &self.limits, new));
+                let until = now + self.limits.idle;
+                self.idle.note(&mut entry.idle, key_id, until);
+            }
+            Event::OpenedAhead(new, old) => {
+                entry.opening -= 1;
+                entry.speaks = Some(new.http);
+                entry.ahead.opened(new.took);
+                let is_open = entry.member(old).is_some_and(|old| old.is_open());
+                let mut member = Member::new(now, &self.limits, new);
+                member.prepares_for = is_open.then_some(old);
+                entry.members.push(member);
                 let until = now + self.limits.idle;
                 self.idle.note(&mut entry.idle, key_id, until);
             }
             Event::OpenFailed => {
                 entry.opening -= 1;
                 self.total -= 1;
+                // A stale connection, if there is one, is better than an error.
+                entry.assign_free(now, key_id, actions);
                 entry.open_failed(key_id, actions);
+            }
+            Event::OpenAheadFailed(old) => {
+                // Nobody's failure: what waits for a connection gets an opening of its own.
+                entry.opening -= 1;
+                self.total -= 1;
+                if let Some(old) = entry.member(old) {
+                    old.succession = Succession::Failed;
+                }
+            }
+            Event::Ready(id, took) => {
+                if let Some(took) = took {
+                    entry.ahead.proved(took);
+                }
+                entry.take_over(id, now);
+            }
+            Event::Left(id, requests) => {
+                let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
+                let Some(member) = entry.member(id) else {
+                    return;
+                };
+                member.ends_after = Some(member.requests.saturating_add(requests));
+                if self.limits.ahead && member.is_to_be_replaced(now, habit, lead) {
+                    self.open_ahead(now, key_id, actions);
+                }
+                return;
             }
             Event::Returning(id) => {
                 if let Some(member) = entry.member(id) {
@@ -178,11 +302,14 @@ impl Machine {
                     member.streams = streams;
                 }
             }
-            Event::Closed(id) => {
-                if let Some(index) = entry.members.iter().position(|m| m.id == id) {
-                    let member = entry.members.remove(index);
+            Event::Closed(id, ending) => {
+                let is_alone = !entry.habits.has_just_seen_one(now);
+                if let Some(member) = entry.remove(id, ending, now) {
                     self.total -= 1;
                     self.closing -= usize::from(member.closing);
+                    if ending == Ending::Goaway && is_alone {
+                        self.open_at_once(now, key_id, &member, actions);
+                    }
                 }
             }
         }
@@ -192,7 +319,7 @@ impl Machine {
     /// Closes connections that were idle, or open, for too long.
     pub(crate) fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for id in self.due.due(now) {
-            if self.keys.get(&id).is_some_and(KeyState::is_unused) {
+            if self.keys.get(&id).is_some_and(KeyState::is_forgettable) {
                 self.forget(id);
             } else {
                 self.serve_waiting(now, id, actions);
@@ -215,6 +342,19 @@ impl Machine {
         self.keys.get(&key).is_some_and(|entry| !entry.is_unused())
     }
 
+    /// How long before an end its successor is begun.
+    pub(crate) fn lead(&self, key: KeyId) -> Duration {
+        self.keys
+            .get(&key)
+            .map_or(Duration::ZERO, |entry| entry.ahead.lead())
+    }
+
+    /// What was learned of each key, and from how many ends.
+    pub(crate) fn learned(&self) -> impl Iterator<Item = (KeyId, Habit, usize)> {
+        let keys = self.keys.iter();
+        keys.map(|(id, entry)| (*id, entry.habits.habit(), entry.habits.ends()))
+    }
+
     /// Whether the key has a connection whose peer allows no streams.
     pub(crate) fn has_streamless(&self, key: KeyId) -> bool {
         let members = self.keys.get(&key).map(|entry| entry.members.iter());
@@ -227,12 +367,61 @@ impl Machine {
         let Some(entry) = self.keys.get_mut(&id) else {
             return;
         };
+        entry.plan(now, &self.limits);
         entry.retire_over_age(now);
         entry.assign_free(now, id, actions);
         self.closing += entry.close_finished(now, id, actions);
         self.block(id);
         self.open_what_is_missing(actions);
+        self.open_ahead(now, id, actions);
         self.schedule(now, id);
+    }
+
+    /// Opens successors of the connections of a key that are about to end, if they are in use.
+    fn open_ahead(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
+        if !self.limits.ahead {
+            return;
+        }
+        let Some(entry) = self.keys.get_mut(&id) else {
+            return;
+        };
+        let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
+        for index in 0..entry.members.len() {
+            let member = &entry.members[index];
+            let may_begin =
+                member.succession == Succession::Open || self.limits.breaks(Rule::OneSuccessor);
+            let is_in_use = member.is_in_use(now, lead) || self.limits.breaks(Rule::InUse);
+            if !may_begin || !is_in_use || !member.is_to_be_replaced(now, habit, lead) {
+                continue;
+            }
+            let old = member.id;
+            // Requests come first, those of other keys too.
+            let has_room = self.blocked.is_empty() && self.total < self.limits.in_all;
+            if !has_room || !entry.opens_ahead(now, id, old, &self.limits, actions) {
+                return;
+            }
+            self.total += 1;
+            entry.members[index].succession = Succession::Begun;
+        }
+    }
+
+    /// The peer has ended a connection with GOAWAY: the next request finds another one.
+    fn open_at_once(&mut self, now: Instant, id: KeyId, ended: &Member, actions: &mut Vec<Action>) {
+        let Some(entry) = self.keys.get_mut(&id) else {
+            return;
+        };
+        let lead = entry.ahead.lead();
+        let is_missed = ended.succession == Succession::Open && ended.is_in_use(now, lead);
+        // Where others are open, this may be the first of several that end.
+        let is_alone = entry.size() == 0 && self.blocked.is_empty();
+        if self.limits.ahead
+            && is_missed
+            && is_alone
+            && self.total < self.limits.in_all
+            && entry.opens_ahead(now, id, ended.id, &self.limits, actions)
+        {
+            self.total += 1;
+        }
     }
 
     /// Notes whether the key waits to open a connection.
@@ -269,9 +458,9 @@ impl Machine {
             return;
         };
         let next = match entry.is_unused() {
-            // What ALPN chose is remembered for a while.
-            true => Some(entry.due.unwrap_or(now + self.limits.idle)),
-            false => entry.deadline(),
+            // What was learned, and what ALPN chose, is remembered for a while.
+            true if entry.is_forgettable() => Some(entry.due.unwrap_or(now + self.limits.idle)),
+            _ => entry.deadline(now),
         };
         self.due.set(&mut entry.due, id, next);
     }
@@ -316,9 +505,12 @@ impl Machine {
     fn yield_to_older(&mut self, id: KeyId, actions: &mut Vec<Action>) {
         let mut others = self.blocked.iter().filter(|(_, key)| *key != id);
         let older = others.next().map(|(waiter, _)| *waiter);
-        let own = self.keys.get(&id).and_then(|entry| entry.waiting.first());
+        let own = self
+            .keys
+            .get(&id)
+            .and_then(|entry| entry.waiting.first_key_value());
         if let (Some(older), Some(own)) = (older, own)
-            && older < *own
+            && older < *own.0
         {
             self.make_room(actions);
         }

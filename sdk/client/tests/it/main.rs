@@ -1,5 +1,6 @@
 //! The client over real TLS connections on loopback.
 
+mod ahead;
 mod bad_peers;
 mod challenges;
 mod connect_to;
