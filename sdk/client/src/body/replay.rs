@@ -231,7 +231,9 @@ impl ReplayHandle {
 
     /// Whether the caller's own body failed: then the connection is not at fault.
     pub(crate) fn failed(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| lock(source).failed)
+        self.source
+            .as_ref()
+            .is_some_and(|source| lock(source).failed)
     }
 }
 
@@ -281,7 +283,11 @@ impl http_body::Body for ReplayBody {
 
     fn size_hint(&self) -> SizeHint {
         let Some(source) = &self.source else {
-            let whole = self.upload.whole.as_ref().filter(|_| !self.upload.is_read());
+            let whole = self
+                .upload
+                .whole
+                .as_ref()
+                .filter(|_| !self.upload.is_read());
             return SizeHint::with_exact(whole.map_or(0, |whole| whole.len() as u64));
         };
         let source = lock(source);

@@ -227,7 +227,11 @@ impl Exchange<'_> {
             HttpVersion::H1 => None,
             HttpVersion::H2 => Some(connection.wire.uploads.add(replay.upload().clone())),
         };
-        let mut stalled = pin!(unfinished.is_some().then(|| stalled(replay, connection, timeouts)));
+        let mut stalled = pin!(
+            unfinished
+                .is_some()
+                .then(|| stalled(replay, connection, timeouts))
+        );
         let mut limit = pin!(timeouts.response.map(sleep));
         let mut written = pin!(checkout.write(request));
         poll_fn(|cx| {

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    request,
+};
 
 use crate::bind::Attachment;
 use crate::body::ReplayBody;
@@ -26,7 +29,9 @@ pub(super) fn assemble(
         has_host |= name == header::HOST;
         headers.append(name, value.clone());
     }
-    let authorization = attached.and_then(|attached| attached.authorization.as_ref()).or(authorization);
+    let authorization = attached
+        .and_then(|attached| attached.authorization.as_ref())
+        .or(authorization);
     if let Some(authorization) = authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }

@@ -60,8 +60,12 @@ impl RecentOrigins {
         // Not a hash table's hash: a collision costs one request some work.
         let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
         let (words, rest) = authority.as_bytes().as_chunks::<8>();
-        let hash = words.iter().fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-        let hash = rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)));
+        let hash = words
+            .iter()
+            .fold(0, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+        let hash = rest
+            .iter()
+            .fold(hash, |hash, byte| mix(hash, u64::from(*byte)));
         let index = (hash >> 32) as usize % PLACES;
         self.0[index].lock().unwrap_or_else(PoisonError::into_inner)
     }

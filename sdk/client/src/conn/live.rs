@@ -129,7 +129,9 @@ impl Connection {
                 self.wire.pool_informed();
             }
             if told & CLOSE != 0 {
-                return timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted);
+                return timeout(CLOSING_TIME, end)
+                    .await
+                    .unwrap_or(CloseReason::Evicted);
             }
         }
     }

@@ -75,7 +75,11 @@ impl StallTimer {
             return Poll::Pending;
         };
         let due = since + limits.body;
-        if self.0.as_ref().is_some_and(|armed| armed.sleep.deadline() != due) {
+        if self
+            .0
+            .as_ref()
+            .is_some_and(|armed| armed.sleep.deadline() != due)
+        {
             self.0 = None;
         }
         self.poll_at(|| due, cx)

@@ -178,7 +178,9 @@ impl Uploads {
         if self.has_moved.load(Ordering::Acquire) && self.has_moved.swap(false, Ordering::AcqRel) {
             let now = Instant::now();
             let list = lock(&self.list);
-            let moved = list.iter().filter(|u| u.written.load(Ordering::Acquire) > 0);
+            let moved = list
+                .iter()
+                .filter(|u| u.written.load(Ordering::Acquire) > 0);
             moved.for_each(|upload| upload.stamp(now));
         }
     }

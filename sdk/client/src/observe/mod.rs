@@ -1,9 +1,9 @@
 //! What the client tells the outside: events, counts and metrics.
 
 mod event;
+mod hot_rows;
 #[cfg(feature = "metrics")]
 pub mod metrics;
-mod hot_rows;
 pub(crate) mod stats;
 
 pub(crate) use event::Observers;

@@ -44,9 +44,7 @@ fn each_operation_has_a_row_of_its_own_whichever_thread_counts() {
 fn more_operations_than_there_are_rows_are_refused_not_mixed_up() {
     // Bytes of one string: each has an address of its own.
     let names: &'static str = Box::leak("x".repeat(ROWS + 1).into_boxed_str());
-    let operations = || {
-        (0..=ROWS).map(|at| Operation::new(Protocol::HTTP, &names[at..=at]))
-    };
+    let operations = || (0..=ROWS).map(|at| Operation::new(Protocol::HTTP, &names[at..=at]));
     let rows = HotRows::default();
     let found: Vec<_> = operations().map(|one| rows.row(one).is_some()).collect();
     assert_eq!(found.iter().filter(|found| **found).count(), ROWS);
