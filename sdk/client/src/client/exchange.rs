@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request};
+use http::{Request, Response, request};
 use hyper::body::Incoming;
 use tokio::time::sleep;
 
 use super::Inner;
 use super::http1::{assemble, has_waited_too_long, persistence};
-use super::plan::{self, MAX_ADDED, Plan};
+use super::plan::{self, Plan};
 use super::report::RequestReport;
 use super::sending::stalled;
 use crate::bind::{Answered, Attachment, Bound, Learned, RequestFacts, ResponseHead};
@@ -57,17 +57,13 @@ async fn send(
         RequestReport::open(&client.pool.connector().observers, plan::operation(&parts));
     let result = match Plan::from_parts(&mut parts, client) {
         Ok(plan) => {
-            let headers = std::mem::take(&mut parts.headers);
             let exchange = Exchange {
                 client,
                 plan,
-                kept: keep(&headers),
                 parts,
             };
             let mut attempts = Attempts::new(replay);
-            let mut result = exchange
-                .run(headers, body, &mut report, &mut attempts)
-                .await;
+            let mut result = exchange.run(body, &mut report, &mut attempts).await;
             if let Err(error) = &mut result {
                 attempts.give_up(error);
             }
@@ -79,23 +75,13 @@ async fn send(
     result
 }
 
-/// What another attempt needs of the head: cheaper than a second table.
-fn keep(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let fields = headers.iter();
-    fields
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
-}
-
 /// What stays the same in all attempts.
 struct Exchange<'a> {
     client: &'a Inner,
     plan: Plan,
-    /// The request's head, without its header fields.
-    parts: request::Parts,
-    /// Those fields, as [`Plan::from_parts`] has left them. They survive the first attempt, because
+    /// The request's head, as [`Plan::from_parts`] has left it. It survives each attempt, because
     /// hyper returns a request only if it was not written.
-    kept: Vec<(HeaderName, HeaderValue)>,
+    parts: request::Parts,
 }
 
 /// What the attempts so far have come to.
@@ -144,7 +130,6 @@ struct NotAnswered<'a> {
 impl Exchange<'_> {
     async fn run(
         &self,
-        headers: HeaderMap,
         mut body: ReplayBody,
         report: &mut RequestReport<'_>,
         attempts: &mut Attempts,
@@ -153,7 +138,6 @@ impl Exchange<'_> {
         client.allow(&plan.origin)?;
         let token = plan.token.as_ref();
         let identity = client.identities.for_request(token, plan.certificate)?;
-        let mut headers = Some(headers);
         loop {
             let mut checkout = client.pool.pick(&plan.origin, &identity, token).await?;
             let connection = checkout.connection().clone();
@@ -181,8 +165,8 @@ impl Exchange<'_> {
                 Bound::Nothing | Bound::ConnectionEnded => None,
             };
             let attached = attached.as_ref();
-            let headers = headers.take().unwrap_or_else(|| self.kept_headers());
-            let request = assemble(&self.parts, headers, &connection, attached, body);
+            let authorization = plan.authorization();
+            let request = assemble(&self.parts, authorization, &connection, attached, body);
             let used = checkout.begin();
             report.writing(used, attached);
             let written = self.write(&mut checkout, &connection, request, attempts);
@@ -226,14 +210,6 @@ impl Exchange<'_> {
             }
             return Ok(response);
         }
-    }
-
-    fn kept_headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(self.kept.len() + MAX_ADDED);
-        for (name, value) in &self.kept {
-            headers.append(name, value.clone());
-        }
-        headers
     }
 
     /// Writes the request and waits for the response's head. The outer error is a limit that has

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, Version, header, request};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    request,
+};
 
 use crate::bind::Attachment;
 use crate::body::ReplayBody;
@@ -11,25 +14,35 @@ use crate::conn::facts::HttpVersion;
 use crate::conn::live::Connection;
 use crate::pool::{KeepAlive, Persistence};
 
-/// The request as this connection sends it.
+/// The request as this connection sends it. `authorization` is the access token that came apart from
+/// the header fields.
 pub(super) fn assemble(
     parts: &request::Parts,
-    mut headers: HeaderMap,
+    authorization: Option<&HeaderValue>,
     connection: &Connection,
     attached: Option<&Attachment>,
     body: ReplayBody,
 ) -> Request<ReplayBody> {
+    let mut headers = HeaderMap::with_capacity(parts.headers.len() + MAX_ADDED);
+    let mut has_host = false;
+    for (name, value) in &parts.headers {
+        has_host |= name == header::HOST;
+        headers.append(name, value.clone());
+    }
+    let authorization = attached
+        .and_then(|attached| attached.authorization.as_ref())
+        .or(authorization);
+    if let Some(authorization) = authorization {
+        headers.insert(header::AUTHORIZATION, authorization.clone());
+    }
     if let Some(attached) = attached {
         // `insert`: exactly one (CL-1), and never one of another connection (CL-2).
         headers.insert(attached.name.clone(), attached.value.clone());
-        if let Some(authorization) = &attached.authorization {
-            headers.insert(header::AUTHORIZATION, authorization.clone());
-        }
     }
     let (uri, version, body) = match connection.facts.http() {
         HttpVersion::H1 => {
             if let Some(host) = &connection.host
-                && !headers.keys().any(|name| name == header::HOST)
+                && !has_host
             {
                 headers.insert(header::HOST, host.clone());
             }
@@ -54,6 +67,9 @@ pub(super) fn assemble(
     }
     request
 }
+
+/// `Authorization`, a proof, and what HTTP/1.1 needs: `Host` and the body's length.
+const MAX_ADDED: usize = 4;
 
 /// What an h1 response says about its connection's future.
 pub(super) fn persistence(version: Version, headers: &HeaderMap, body_sent: bool) -> Persistence {

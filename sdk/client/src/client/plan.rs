@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bowline_proof::dpop::DPOP_HEADER;
 use bowline_proof::{AccessToken, InvalidAccessToken, PROOF_HEADER, Thumbprint};
-use http::{Extensions, HeaderMap, Method, Uri, header, request};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, header, request};
 
 use super::Inner;
 use super::recent_tokens::RecentTokens;
@@ -21,6 +21,8 @@ use crate::request::{
 pub(super) struct Plan {
     pub(super) origin: Arc<Origin>,
     pub(super) token: Option<AccessToken>,
+    /// Whether it came in the extensions, not in `Authorization`.
+    is_token_apart: bool,
     /// The certificate that the caller wants it to be authenticated with.
     pub(super) certificate: Option<Thumbprint>,
     source: Option<TokenSourceId>,
@@ -39,9 +41,11 @@ impl Plan {
     pub(super) fn from_parts(parts: &mut request::Parts, client: &Inner) -> Result<Self, Error> {
         let origin = client.recent_origins.find_or_read(&parts.uri)?;
         let given = parts.extensions.remove();
+        let is_token_apart = given.is_some();
         let mut plan = Self {
             origin,
             token: token(&mut parts.headers, given, &client.recent_tokens)?,
+            is_token_apart,
             certificate: None,
             source: None,
             operation: Operation::OTHER,
@@ -76,6 +80,12 @@ impl Plan {
         self.is_repeatable |= extensions.remove::<Repeatable>().is_some();
     }
 
+    /// The access token that the header fields lack.
+    pub(super) fn authorization(&self) -> Option<&HeaderValue> {
+        let token = self.token.as_ref().filter(|_| self.is_token_apart);
+        token.map(AccessToken::authorization)
+    }
+
     pub(super) fn facts<'a>(
         &'a self,
         method: &'a Method,
@@ -95,9 +105,6 @@ impl Plan {
         }
     }
 }
-
-/// `Authorization`, a proof, and what HTTP/1.1 needs: `Host` and the body's length.
-pub(super) const MAX_ADDED: usize = 4;
 
 pub(super) fn operation(parts: &request::Parts) -> Operation {
     if parts.extensions.is_empty() {
@@ -143,10 +150,7 @@ fn token(
         ));
     }
     match (given, field) {
-        (Some(token), _) => {
-            headers.insert(header::AUTHORIZATION, token.authorization().clone());
-            Ok(Some(token))
-        }
+        (Some(token), _) => Ok(Some(token)),
         (None, None) => Ok(None),
         (None, Some(field)) => match recent.find_or_read(field) {
             Ok(token) => Ok(Some(token)),
