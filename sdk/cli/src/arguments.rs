@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
+use crate::ingress;
 use crate::pki::PkiCommand;
 
 /// Binds OAuth access tokens to the TLS connection that they travel on, so that a stolen token is
@@ -42,7 +43,10 @@ pub(crate) enum Command {
     #[command(
         after_help = "Example: bowline completions bash > ~/.local/share/bash-completion/completions/bowline"
     )]
-    Completions { shell: Shell },
+    Completions {
+        shell: Shell,
+    },
+    Ingress(Box<ingress::Options>),
     /// Write the man pages to a directory
     Man {
         /// Where to; it must exist

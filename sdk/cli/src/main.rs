@@ -2,8 +2,10 @@
 
 mod arguments;
 mod failure;
+mod ingress;
 mod logging;
 mod pki;
+mod receipt;
 mod settings;
 
 use std::process::ExitCode;
@@ -25,6 +27,7 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
             arguments::write_completions(shell);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Ingress(options) => ingress::run(*options),
         Command::Man { dir } => arguments::write_man_pages(&dir),
         Command::Pki { command } => pki::run(command),
     }

@@ -98,7 +98,7 @@ async fn admit<V: TokenValidator, B: Default>(
             settings,
         ));
     }
-    if settings.is_public(transport::path(request)) && !transport::has_token_in_query(request) {
+    if settings.is_public(request) && !transport::has_token_in_query(request) {
         transport::strip_credentials(&mut request.headers);
         return Ok(None);
     }

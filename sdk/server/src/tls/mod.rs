@@ -5,6 +5,7 @@
 //! The cryptography is aws-lc-rs, named explicitly: the process-wide default provider of rustls is
 //! never used.
 
+mod current;
 mod identity;
 mod tickets;
 
@@ -19,6 +20,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 
+pub(crate) use self::current::CurrentTls;
+pub use self::current::TlsReloader;
 pub use self::identity::{Identity, Trust};
 use self::tickets::ShortLivedTickets;
 pub(crate) use self::tickets::handshake;
