@@ -24,6 +24,18 @@ impl Failure {
         Self::Failed(message.to_string())
     }
 
+    /// What it says, in one line.
+    pub(crate) fn line(&self) -> String {
+        match self {
+            Self::Usage(message) | Self::Failed(message) => message.clone(),
+            Self::Clap(error) => {
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                line.strip_prefix("error: ").unwrap_or(line).to_owned()
+            }
+        }
+    }
+
     /// Writes it to standard error; what `main` returns.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod metadata;
+mod ops;
 mod options;
 mod plan;
 mod proxy;
@@ -15,7 +16,6 @@ use std::process::ExitCode;
 
 pub(crate) use self::options::Options;
 use self::plan::{Memory, Plan};
-use self::serve::Running;
 use self::values::ListenAt;
 use crate::failure::Failure;
 
@@ -28,7 +28,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match options.check {
             true => check(&options),
-            false => serve(options).await,
+            false => ops::run(options).await,
         }
     })
 }
@@ -41,22 +41,5 @@ fn check(options: &Options) -> Result<ExitCode, Failure> {
     };
     Plan::new(options, port, &Memory::new())?;
     tracing::info!("the configuration can be used");
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn serve(options: Options) -> Result<ExitCode, Failure> {
-    let running = Running::start(options).await?;
-    let options = running.options().await;
-    tracing::info!(
-        upstream = %options.upstream,
-        policy = ?options.policy.policy,
-        observe = options.policy.observe,
-        "listening on {}",
-        running.listening()
-    );
-    // `ops` puts here: the admin listener, watching and reloading, SIGTERM.
-    tokio::signal::ctrl_c().await.map_err(Failure::failed)?;
-    running.stop();
-    running.finished().await;
     Ok(ExitCode::SUCCESS)
 }

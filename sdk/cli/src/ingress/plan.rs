@@ -40,7 +40,8 @@ pub(crate) struct Plan {
 
 /// What the binding layer checks.
 pub(crate) struct Checks {
-    tokens: Tokens,
+    /// `None`: those in use stay.
+    tokens: Option<Tokens>,
     policy: AcceptPolicy,
     observe: bool,
     origins: Vec<Origin>,
@@ -62,8 +63,11 @@ impl Checks {
 
     /// The layer, which now checks this: what it remembers, it keeps.
     pub(crate) fn onto(self, layer: BindingLayer<Tokens>) -> BindingLayer<Tokens> {
+        let layer = match self.tokens {
+            Some(tokens) => layer.validator(tokens),
+            None => layer,
+        };
         layer
-            .validator(self.tokens)
             .policy(self.policy)
             .origins(self.origins)
             .public_routes(self.public)
@@ -73,6 +77,11 @@ impl Checks {
             .trusted_proxies(self.proxies)
             .resource(self.metadata.as_ref())
             .observe(self.observe)
+    }
+
+    /// The validator in use stays.
+    pub(crate) fn keep_tokens(&mut self) {
+        self.tokens = None;
     }
 
     /// Whether the handshake demands a client certificate (RS-1).
@@ -132,7 +141,7 @@ impl Plan {
             None => None,
         };
         let checks = Checks {
-            tokens: Tokens::new(&options.tokens)?,
+            tokens: Some(Tokens::new(&options.tokens)?),
             policy: policy.policy.into(),
             observe: policy.observe,
             origins: origins(policy, &certificate, port)?,

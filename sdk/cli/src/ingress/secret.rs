@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use crate::failure::Failure;
 
@@ -28,17 +29,18 @@ impl SecretAt {
         self.0.strip_prefix('@').map(Path::new)
     }
 
+    /// The option's text, which is the secret if it is neither `@FILE` nor `-`.
+    pub(crate) fn given(&self) -> &str {
+        &self.0
+    }
+
     /// The secret's bytes, without the line end behind it. `option` is the option's name.
     pub(crate) fn read(&self, option: &str) -> Result<Vec<u8>, Failure> {
         let mut secret = match self.file() {
             Some(path) => read_private(path, option)?,
-            None if self.0 == "-" => {
-                let mut text = Vec::new();
-                std::io::stdin().read_to_end(&mut text).map_err(|error| {
-                    Failure::usage(format!("{option}: standard input cannot be read: {error}"))
-                })?;
-                text
-            }
+            None if self.0 == "-" => standard_input().map_err(|error| {
+                Failure::usage(format!("{option}: standard input cannot be read: {error}"))
+            })?,
             None => {
                 self.warn_if_listed(option);
                 self.0.clone().into_bytes()
@@ -66,6 +68,18 @@ impl SecretAt {
             );
         }
     }
+}
+
+/// It can be read only once, and is needed again when the ingress reloads.
+fn standard_input() -> std::io::Result<Vec<u8>> {
+    static READ: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = &*read {
+        return Ok(text.clone());
+    }
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text)?;
+    Ok(read.insert(text).clone())
 }
 
 /// Shows no secret.

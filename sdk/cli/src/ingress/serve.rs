@@ -14,10 +14,11 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::Layer;
 
+use super::ops::{Access, InFlight};
 use super::options::Options;
 use super::plan::{self, Memory, Plan};
 use super::proxy::{Front, Proxy};
-use super::tokens::Tokens;
+use super::tokens::{self, Tokens};
 use super::values::ListenAt;
 use crate::failure::Failure;
 
@@ -38,6 +39,9 @@ pub(crate) struct Running {
     proxy: Proxy,
     /// The options in use. One reload at a time.
     options: Mutex<Options>,
+    /// What the validator in use was made of.
+    token_inputs: Mutex<[u8; 32]>,
+    drain_timeout: Duration,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
@@ -47,7 +51,7 @@ impl Running {
     ///
     /// # Errors
     /// The configuration cannot be used, or the address cannot be listened on.
-    pub(crate) async fn start(options: Options) -> Result<Self, Failure> {
+    pub(crate) async fn start(options: Options, in_flight: Arc<InFlight>) -> Result<Self, Failure> {
         let memory = Memory::new();
         let limits = plan::connection_limits(&options.limits)?;
         let serve_options = plan::serve_options(&options.limits);
@@ -56,6 +60,7 @@ impl Running {
         let socket = Socket::bind(&options.listen).await?;
         let listening = socket.local(&options.listen);
         let port = port_of(&listening);
+        let token_inputs = tokens::inputs(&options.tokens);
         let plan = Plan::new(&options, port, &memory)?;
 
         let acceptor = Acceptor::new(plan.tls)
@@ -68,8 +73,9 @@ impl Running {
         let proxy = Proxy::new(&options, plan.passing);
         // The access log goes around `Front`, whose responses carry what it needs as extensions:
         // `Refused` (of the ingress), `bowline_proof::Check` or `DpopCheck` (of the binding layer),
-        // or `VerifiedBinding` (of a request that was passed on).
-        let service = Front(layer.layer(proxy.clone()));
+        // or `Passed` and `VerifiedBinding` (of a request that was passed on).
+        let service = Access::new(Front(layer.layer(proxy.clone())), in_flight);
+        let drain_timeout = options.limits.drain_timeout;
         let (stop, stopped) = watch::channel(false);
         let serving = socket.serve(acceptor, limits, service, serve_options, stopped)?;
         Ok(Self {
@@ -80,6 +86,8 @@ impl Running {
             layer: reloader,
             proxy,
             options: Mutex::new(options),
+            token_inputs: Mutex::new(token_inputs),
+            drain_timeout,
             stop,
             serving,
         })
@@ -97,14 +105,21 @@ impl Running {
     ///
     /// # Errors
     /// They cannot be used: the former ones stay in use.
-    #[allow(dead_code, reason = "ops calls it")]
     pub(crate) async fn reload(&self, options: Options) -> Result<(), Failure> {
         let mut current = self.options.lock().await;
-        let plan = Plan::new(&options, self.port, &self.memory)?;
+        let token_inputs = tokens::inputs(&options.tokens);
+        let mut plan = Plan::new(&options, self.port, &self.memory)?;
+        let mut former_inputs = self.token_inputs.lock().await;
+        if token_inputs == *former_inputs {
+            // It knows the key set and tokens that it has seen, which a new one would have to fetch
+            // first, while requests wait or fail.
+            plan.checks.keep_tokens();
+        }
         // The validator with all else: a request is checked by one configuration.
         self.layer
             .reload(|layer| plan.checks.onto(layer))
             .map_err(Failure::usage)?;
+        *former_inputs = token_inputs;
         self.tls.replace(plan.tls);
         self.proxy.replace(plan.passing);
         *current = options;
@@ -114,6 +129,11 @@ impl Running {
     /// The options in use.
     pub(crate) async fn options(&self) -> Options {
         self.options.lock().await.clone()
+    }
+
+    /// How long draining may take.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
     }
 
     /// Stops listening and drains.

@@ -1,5 +1,6 @@
 //! How tokens are validated (RS-2): one of three ways.
 
+use aws_lc_rs::digest;
 use bowline::server::{
     AccessToken, ExpectedClaims, IntrospectionEndpoint, IntrospectionValidator, Jwks, JwksUrl,
     JwtValidator, Requester, TokenError, TokenValidator, UpstreamValidates, ValidToken,
@@ -88,6 +89,24 @@ impl Tokens {
             }
         }
     }
+}
+
+/// A digest of all that [`Tokens::new`] reads, the files' contents included. A file that cannot be
+/// read counts as empty: `new` says so.
+pub(crate) fn inputs(options: &TokenOptions) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    // Shows where a secret is, and not the secret.
+    context.update(format!("{options:?}").as_bytes());
+    if let Some(secret) = &options.introspect_secret {
+        context.update(secret.given().as_bytes());
+    }
+    for file in options.files() {
+        let content = std::fs::read(file).unwrap_or_default();
+        context.update(digest::digest(&digest::SHA256, &content).as_ref());
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 /// An option that would silently do nothing is a mistake.
