@@ -1,3 +1,4 @@
 //! The command as its users run it.
 
+mod ingress;
 mod settings;
