@@ -2,6 +2,7 @@
 
 mod call;
 mod call_errors;
+mod ingress;
 mod pki;
 mod settings;
 mod support;
