@@ -10,8 +10,10 @@ use super::ops::AdminOptions;
 use super::secret::SecretAt;
 use super::values::{ListenAt, Pattern, UpstreamAt, duration, size};
 
-/// A place before a server in any language: it ends mutual TLS, verifies that each access token is
-/// used on the connection that it is bound to, and passes the request on.
+/// Check tokens and proofs in front of a server in any language
+///
+/// Ends mutual TLS, verifies that each access token is used on the connection that it is bound to,
+/// and passes the request on to a service on a Unix socket or on loopback.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
