@@ -45,6 +45,10 @@ pub struct Limits {
     /// hashed again. Default 10,000, each with two copies of itself. They stay in memory until
     /// others replace them or the client is dropped.
     pub recent_tokens: usize,
+    /// Whether a connection that is about to end is replaced before it does: by one that is opened
+    /// ahead and, with [`ProofScope::Connection`](crate::ProofScope::Connection), has proofs for
+    /// the tokens in use. Default: yes. See `docs/src/pool.md`.
+    pub ahead: bool,
 }
 
 impl Default for Limits {
@@ -57,6 +61,7 @@ impl Default for Limits {
             proofs_per_connection: 10_000,
             tokens_per_origin: 10_000,
             recent_tokens: 10_000,
+            ahead: true,
         }
     }
 }

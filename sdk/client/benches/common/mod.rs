@@ -10,6 +10,7 @@ pub(crate) mod fixture;
 pub(crate) mod options;
 pub(crate) mod rounds;
 pub(crate) mod server;
+pub(crate) mod slow;
 
 use std::num::NonZero;
 

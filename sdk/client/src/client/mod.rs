@@ -4,6 +4,7 @@ mod builder;
 mod exchange;
 mod http1;
 mod plan;
+mod recent_origins;
 mod recent_tokens;
 mod report;
 mod sending;
@@ -25,6 +26,7 @@ use crate::observe::stats::{Snapshot, Stats};
 use crate::origin::Origin;
 use crate::pool::Pool;
 
+use recent_origins::RecentOrigins;
 use recent_tokens::RecentTokens;
 
 pub use builder::Builder;
@@ -44,6 +46,7 @@ pub(crate) struct Inner {
     plaintext_on_loopback: bool,
     /// How much of a request's body is kept for a second sending.
     replay_limit: usize,
+    recent_origins: RecentOrigins,
     recent_tokens: RecentTokens,
     stats: Arc<Stats>,
 }
@@ -106,7 +109,9 @@ impl Client {
 
     /// What this client has counted so far.
     pub fn stats(&self) -> Snapshot {
-        self.0.stats.snapshot()
+        let mut snapshot = self.0.stats.snapshot();
+        (snapshot.ahead, snapshot.learned) = self.0.pool.ahead();
+        snapshot
     }
 }
 

@@ -1,7 +1,9 @@
 //! The client over real TLS connections on loopback.
 
+mod ahead;
 mod bad_peers;
 mod challenges;
+mod connect_to;
 mod connections;
 mod dpop;
 mod exporter;

@@ -18,7 +18,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bowline_proof::{
     AccessToken, BindingError, Challenge, Demand, RequestClaims, Scheme, TokenHash,
@@ -30,17 +30,18 @@ use http::{HeaderMap, StatusCode};
 use super::history::{MintCause, TokenHistory};
 use super::mint::ProofRequest;
 use super::record::IssuedProof;
+use super::token_filter::TokenFilter;
 use super::{BindingPolicy, ProofScope, SessionPolicy};
 use crate::bind::signing::{signed, within};
 use crate::bind::{
-    Answered, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
-    TokenSourceId, invalid_token,
+    Answered, BindConnection, BindingRefusal, Bound, Learned, MOST_AHEAD, RequestFacts,
+    ResponseHead, TokenInUse, TokenSourceId, TokensInUse, invalid_token,
 };
 use crate::cache::Cache;
 use crate::conn::facts::{ConnectionFacts, Presented};
 use crate::conn::identity::Identity;
 use crate::error::{Error, ErrorKind};
-use crate::observe::{Cause, CloseReason, Event, Observers, ProofKind};
+use crate::observe::{Cause, CloseReason, Event, Observers, Operation, ProofKind};
 
 /// A signing that several requests may wait for.
 type PendingProof = Shared<BoxFuture<'static, Result<Arc<IssuedProof>, Error>>>;
@@ -54,6 +55,8 @@ struct Inner {
     history: Arc<TokenHistory>,
     observers: Observers,
     state: Mutex<State>,
+    /// The tokens that had a reusable proof here.
+    proved: TokenFilter,
 }
 
 struct State {
@@ -75,6 +78,16 @@ struct TokenEntry {
     reusable: Reusable,
     /// After a fresh proof was refused: no other is made before this ends (CL-5).
     pause: Option<Pause>,
+    /// The last request that carried the reusable proof, for a successor connection.
+    used: Option<LastUse>,
+}
+
+struct LastUse {
+    /// `None`: no request yet.
+    at: Option<Instant>,
+    source: Option<TokenSourceId>,
+    operation: Operation,
+    expires_at: Option<SystemTime>,
 }
 
 /// The reusable proof (PR-8).
@@ -94,6 +107,8 @@ struct Pause {
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// A token that expires within this time is not proved ahead.
+const OUTLIVES: Duration = Duration::from_secs(10);
 
 impl SessionConnection {
     pub(super) fn new(
@@ -111,6 +126,7 @@ impl SessionConnection {
                 entries: Cache::new(policy.proofs_per_connection),
                 closed: None,
             }),
+            proved: TokenFilter::new(),
         }))
     }
 }
@@ -150,6 +166,9 @@ impl BindConnection for SessionConnection {
     }
 
     fn holds(&self, token: &AccessToken) -> bool {
+        if !self.0.proved.may_hold(token.hash()) {
+            return false;
+        }
         let state = self.0.lock();
         let entry = state.entries.get(token.hash());
         entry.is_some_and(|entry| matches!(entry.reusable, Reusable::Ready(_)))
@@ -182,6 +201,47 @@ impl BindConnection for SessionConnection {
             None if error == BindingError::UseSessionBinding => self.0.challenged(request, token),
             None => Learned::Nothing,
         }
+    }
+
+    fn in_use(&self, within: Duration) -> TokensInUse {
+        let (Ok(identity), ProofScope::Connection) = (self.0.identity(), self.0.policy.proof_scope)
+        else {
+            return TokensInUse::default();
+        };
+        let state = self.0.lock();
+        // The last used come first.
+        let tokens = state.entries.iter().filter_map(|(token, entry)| {
+            let used = entry.used.as_ref()?;
+            let is_proved = matches!(entry.reusable, Reusable::Ready(_));
+            let is_in_use = used.at.is_some_and(|at| at.elapsed() <= within);
+            (is_proved && is_in_use).then_some(TokenInUse {
+                token: *token,
+                source: used.source,
+                operation: used.operation,
+                expires_at: used.expires_at,
+            })
+        });
+        TokensInUse {
+            certificate: Some(identity.thumbprint()),
+            tokens: tokens.take(MOST_AHEAD).collect(),
+        }
+    }
+
+    fn prove_ahead(&self, in_use: TokensInUse) -> Option<BoxFuture<'static, ()>> {
+        let identity = self.0.identity().ok()?.clone();
+        // CL-8. Under the other scopes a proof made ahead could be one that no request needs.
+        let fits = in_use.certificate == Some(identity.thumbprint())
+            && self.0.policy.proof_scope == ProofScope::Connection;
+        if !fits || in_use.tokens.is_empty() {
+            return None;
+        }
+        let inner = self.0.clone();
+        let prove_all = async move {
+            for token in in_use.tokens {
+                inner.prove_one_ahead(&identity, token).await;
+            }
+        };
+        Some(prove_all.boxed())
     }
 
     fn closed(&self, reason: CloseReason) {
@@ -249,17 +309,20 @@ impl Inner {
         token: &AccessToken,
         identity: &Arc<Identity>,
     ) -> Bound {
+        let is_noted = self.policy.proof_scope == ProofScope::Connection;
+        let now = Instant::now();
         let mut state = self.lock();
         // Its proofs are gone, and another would never be written.
         if state.closed.is_some() {
             return Bound::ConnectionEnded;
         }
-        if let Some(Reusable::Ready(proof)) = state
-            .entries
-            .get_mut(token.hash())
-            .map(|entry| &entry.reusable)
+        if let Some(entry) = state.entries.get_mut(token.hash())
+            && let Reusable::Ready(proof) = &entry.reusable
             && !self.is_over_age(proof)
         {
+            if let Some(used) = &mut entry.used {
+                used.at = Some(now);
+            }
             let proof = proof.clone();
             drop(state);
             self.observers.emit(&Event::ProofReused {
@@ -269,6 +332,14 @@ impl Inner {
             return Bound::Attached(proof.attachment());
         }
         let entry = self.entry(&mut state, token.hash());
+        if is_noted {
+            entry.used = Some(LastUse {
+                at: Some(now),
+                source: request.source,
+                operation: request.operation,
+                expires_at: token.expires_at(),
+            });
+        }
         let cause = match &entry.reusable {
             Reusable::Pending(pending) => return self.wait_for(pending.clone(), request),
             Reusable::Ready(_) => {
@@ -338,7 +409,11 @@ impl Inner {
         }
         let inner = self.clone();
         let limit = self.policy.sign_timeout;
-        let job = tokio::task::spawn_blocking(move || inner.mint(&wanted));
+        let turn = wanted.identity.signings().request();
+        let job = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            inner.mint(&wanted)
+        });
         Ok(Bound::Pending(
             async move { Ok(within(limit, signed(job)).await?.attachment()) }.boxed(),
         ))
@@ -406,7 +481,11 @@ impl Inner {
     /// from there, so that it is not lost when every request that asked for it has gone.
     fn start(self: &Arc<Self>, wanted: ProofRequest) -> PendingProof {
         let inner = self.clone();
+        // What is made ahead has its turn already.
+        let is_for_request = wanted.cause != Some(Cause::Ahead);
+        let turn = is_for_request.then(|| wanted.identity.signings().request());
         let job = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             // A key that panics must not leave the requests of this token waiting for ever.
             let minted =
                 catch_unwind(AssertUnwindSafe(|| inner.mint(&wanted))).unwrap_or_else(|_| {
@@ -419,6 +498,35 @@ impl Inner {
             minted
         });
         signed(job).boxed().shared()
+    }
+
+    /// Signs the reusable proof of one token behind every request for the key, unless a request has
+    /// begun that by itself.
+    async fn prove_one_ahead(self: &Arc<Self>, identity: &Arc<Identity>, in_use: TokenInUse) {
+        let turn = identity.signings().ahead().await;
+        let pending = {
+            let mut state = self.lock();
+            let is_over = |at: SystemTime| at <= SystemTime::now() + OUTLIVES;
+            if state.closed.is_some() || in_use.expires_at.is_some_and(is_over) {
+                return;
+            }
+            let entry = self.entry(&mut state, &in_use.token);
+            if !matches!(entry.reusable, Reusable::None) || entry.generation > 0 {
+                return;
+            }
+            let pending = self.start(ProofRequest::ahead(&in_use, identity.clone()));
+            entry.reusable = Reusable::Pending(pending.clone());
+            entry.used = Some(LastUse {
+                at: None,
+                source: in_use.source,
+                operation: in_use.operation,
+                expires_at: in_use.expires_at,
+            });
+            pending
+        };
+        // A failure is nobody's: a request that needs the proof tries again.
+        let _ = pending.await;
+        drop(turn);
     }
 
     fn mint(&self, wanted: &ProofRequest) -> Result<Arc<IssuedProof>, Error> {
@@ -459,7 +567,10 @@ impl Inner {
             return;
         }
         entry.reusable = match minted {
-            Ok(proof) => Reusable::Ready(proof.clone()),
+            Ok(proof) => {
+                self.proved.add(&wanted.token);
+                Reusable::Ready(proof.clone())
+            }
             // The next request tries again.
             Err(_) => Reusable::None,
         };

@@ -4,6 +4,7 @@
 //! - [`history`]: what an origin remembers of tokens, to tell why a proof was needed.
 //! - [`connection`]: one connection's proofs.
 //! - [`mint`]: making one proof.
+//! - [`token_filter`]: which tokens a connection may have a proof of, without a lock.
 //! - [`record`]: one proof, from its signing to its end.
 
 mod connection;
@@ -12,6 +13,7 @@ mod mint;
 mod record;
 #[cfg(test)]
 mod tests;
+mod token_filter;
 
 use std::sync::Arc;
 use std::time::Duration;

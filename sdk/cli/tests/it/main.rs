@@ -1,0 +1,8 @@
+//! The command as its users run it.
+
+mod call;
+mod call_errors;
+mod ingress;
+mod pki;
+mod settings;
+mod support;
