@@ -16,9 +16,11 @@
 //! A's refusal starts the signing of generation 1. B's refusal finds that its proof is of an older
 //! generation, and B is sent again with generation 1: one signature for both.
 
+mod ahead;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bowline_proof::{
     AccessToken, BindingError, Challenge, Demand, RequestClaims, Scheme, TokenHash,
@@ -34,14 +36,16 @@ use super::token_filter::TokenFilter;
 use super::{BindingPolicy, ProofScope, SessionPolicy};
 use crate::bind::signing::{signed, within};
 use crate::bind::{
-    Answered, BindConnection, BindingRefusal, Bound, Learned, MOST_AHEAD, RequestFacts,
-    ResponseHead, TokenInUse, TokenSourceId, TokensInUse, invalid_token,
+    Answered, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
+    TokenSourceId, TokensInUse, invalid_token,
 };
 use crate::cache::Cache;
 use crate::conn::facts::{ConnectionFacts, Presented};
 use crate::conn::identity::Identity;
 use crate::error::{Error, ErrorKind};
-use crate::observe::{Cause, CloseReason, Event, Observers, Operation, ProofKind};
+use crate::observe::{Cause, CloseReason, Event, Observers, ProofKind};
+
+use ahead::LastUse;
 
 /// A signing that several requests may wait for.
 type PendingProof = Shared<BoxFuture<'static, Result<Arc<IssuedProof>, Error>>>;
@@ -82,14 +86,6 @@ struct TokenEntry {
     used: Option<LastUse>,
 }
 
-struct LastUse {
-    /// `None`: no request yet.
-    at: Option<Instant>,
-    source: Option<TokenSourceId>,
-    operation: Operation,
-    expires_at: Option<SystemTime>,
-}
-
 /// The reusable proof (PR-8).
 #[derive(Default)]
 enum Reusable {
@@ -107,8 +103,6 @@ struct Pause {
 
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-/// A token that expires within this time is not proved ahead.
-const OUTLIVES: Duration = Duration::from_secs(10);
 
 impl SessionConnection {
     pub(super) fn new(
@@ -204,44 +198,11 @@ impl BindConnection for SessionConnection {
     }
 
     fn in_use(&self, within: Duration) -> TokensInUse {
-        let (Ok(identity), ProofScope::Connection) = (self.0.identity(), self.0.policy.proof_scope)
-        else {
-            return TokensInUse::default();
-        };
-        let state = self.0.lock();
-        // The last used come first.
-        let tokens = state.entries.iter().filter_map(|(token, entry)| {
-            let used = entry.used.as_ref()?;
-            let is_proved = matches!(entry.reusable, Reusable::Ready(_));
-            let is_in_use = used.at.is_some_and(|at| at.elapsed() <= within);
-            (is_proved && is_in_use).then_some(TokenInUse {
-                token: *token,
-                source: used.source,
-                operation: used.operation,
-                expires_at: used.expires_at,
-            })
-        });
-        TokensInUse {
-            certificate: Some(identity.thumbprint()),
-            tokens: tokens.take(MOST_AHEAD).collect(),
-        }
+        self.0.in_use(within)
     }
 
     fn prove_ahead(&self, in_use: TokensInUse) -> Option<BoxFuture<'static, ()>> {
-        let identity = self.0.identity().ok()?.clone();
-        // CL-8. Under the other scopes a proof made ahead could be one that no request needs.
-        let fits = in_use.certificate == Some(identity.thumbprint())
-            && self.0.policy.proof_scope == ProofScope::Connection;
-        if !fits || in_use.tokens.is_empty() {
-            return None;
-        }
-        let inner = self.0.clone();
-        let prove_all = async move {
-            for token in in_use.tokens {
-                inner.prove_one_ahead(&identity, token).await;
-            }
-        };
-        Some(prove_all.boxed())
+        self.0.prove_ahead(in_use)
     }
 
     fn closed(&self, reason: CloseReason) {
@@ -333,12 +294,7 @@ impl Inner {
         }
         let entry = self.entry(&mut state, token.hash());
         if is_noted {
-            entry.used = Some(LastUse {
-                at: Some(now),
-                source: request.source,
-                operation: request.operation,
-                expires_at: token.expires_at(),
-            });
+            entry.used = Some(LastUse::by(request, token, now));
         }
         let cause = match &entry.reusable {
             Reusable::Pending(pending) => return self.wait_for(pending.clone(), request),
@@ -498,35 +454,6 @@ impl Inner {
             minted
         });
         signed(job).boxed().shared()
-    }
-
-    /// Signs the reusable proof of one token behind every request for the key, unless a request has
-    /// begun that by itself.
-    async fn prove_one_ahead(self: &Arc<Self>, identity: &Arc<Identity>, in_use: TokenInUse) {
-        let turn = identity.signings().ahead().await;
-        let pending = {
-            let mut state = self.lock();
-            let is_over = |at: SystemTime| at <= SystemTime::now() + OUTLIVES;
-            if state.closed.is_some() || in_use.expires_at.is_some_and(is_over) {
-                return;
-            }
-            let entry = self.entry(&mut state, &in_use.token);
-            if !matches!(entry.reusable, Reusable::None) || entry.generation > 0 {
-                return;
-            }
-            let pending = self.start(ProofRequest::ahead(&in_use, identity.clone()));
-            entry.reusable = Reusable::Pending(pending.clone());
-            entry.used = Some(LastUse {
-                at: None,
-                source: in_use.source,
-                operation: in_use.operation,
-                expires_at: in_use.expires_at,
-            });
-            pending
-        };
-        // A failure is nobody's: a request that needs the proof tries again.
-        let _ = pending.await;
-        drop(turn);
     }
 
     fn mint(&self, wanted: &ProofRequest) -> Result<Arc<IssuedProof>, Error> {
