@@ -42,7 +42,7 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     service.status.began(&options);
     tracing::info!(
         upstream = %options.upstream,
-        policy = ?options.policy.policy,
+        policy = %options.policy.policy.name(),
         observe = options.policy.observe,
         "listening on {}",
         service.running.listening()

@@ -78,7 +78,7 @@ impl Status {
         gauge!("bowline_ingress_configuration_refused").set(0.0);
         gauge!("bowline_ingress_observe").set(if options.policy.observe { 1.0 } else { 0.0 });
         *self.state() = State {
-            policy: format!("{:?}", options.policy.policy),
+            policy: options.policy.policy.name(),
             observe: options.policy.observe,
             upstream: options.upstream.to_string(),
             refused: None,

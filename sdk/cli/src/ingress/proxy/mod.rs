@@ -206,7 +206,7 @@ impl Shared {
         loop {
             tokio::select! {
                 biased;
-                response = &mut response => return response,
+                response = &mut response => return only_final(response?),
                 () = progress.notified() => timer.as_mut().reset(Instant::now() + limit),
                 () = &mut timer => return Err(UpstreamError::Timeout(limit)),
             }
@@ -254,6 +254,14 @@ impl Shared {
             _place: place,
         };
         Response::from_parts(parts, Body::Upstream(Box::new(body)))
+    }
+}
+
+/// Nothing asks for another protocol, so a 101 is no answer to anything.
+fn only_final(response: Response<Incoming>) -> Result<Response<Incoming>, UpstreamError> {
+    match response.status() {
+        status if status.is_informational() => Err(UpstreamError::Switched),
+        _ => Ok(response),
     }
 }
 

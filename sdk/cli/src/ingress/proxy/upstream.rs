@@ -33,7 +33,7 @@ pub(super) struct Upstream {
 }
 
 enum Protocol {
-    Http1(Client<Connector, RequestBody>),
+    Http1(Box<Client<Connector, RequestBody>>),
     Http2(Http2),
 }
 
@@ -59,13 +59,14 @@ impl Upstream {
                 connector,
                 sender: Mutex::new(None),
             }),
-            false => Protocol::Http1(
-                Client::builder(TokioExecutor::new())
+            false => {
+                let client = Client::builder(TokioExecutor::new())
                     .pool_timer(TokioTimer::new())
                     .pool_idle_timeout(idle_timeout)
                     .http1_max_buf_size(MAX_HEAD)
-                    .build(connector),
-            ),
+                    .build(connector);
+                Protocol::Http1(Box::new(client))
+            }
         };
         Self {
             name: at.to_string().into(),
@@ -164,6 +165,8 @@ pub(super) enum UpstreamError {
     Connect(io::Error),
     #[error("it did not answer within {0:?}")]
     Timeout(Duration),
+    #[error("it switched protocols, which nothing asked for")]
+    Switched,
     #[error("the exchange failed: {}", chain(&**.0))]
     Exchange(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -189,7 +192,7 @@ impl UpstreamError {
             Self::Connect(error) if error.kind() == io::ErrorKind::TimedOut => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Self::Connect(_) | Self::Exchange(_) => StatusCode::BAD_GATEWAY,
+            Self::Connect(_) | Self::Exchange(_) | Self::Switched => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -199,7 +202,7 @@ impl UpstreamError {
             Self::Timeout(_) => "timeout",
             Self::Connect(error) if error.kind() == io::ErrorKind::TimedOut => "connect_timeout",
             Self::Connect(_) => "connect",
-            Self::Exchange(_) => "exchange",
+            Self::Exchange(_) | Self::Switched => "exchange",
         }
     }
 

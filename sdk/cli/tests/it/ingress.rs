@@ -1,0 +1,8 @@
+//! `bowline ingress`: the command itself, real TLS, and a service behind it.
+
+mod fields;
+pub(crate) mod fixture;
+mod malformed;
+mod policies;
+mod streams;
+mod upstream;
