@@ -116,7 +116,7 @@ async fn what_cannot_be_used_changes_nothing_and_is_named() {
         let line = log
             .lines()
             .filter(|line| line.contains(REFUSED))
-            .last()
+            .next_back()
             .unwrap();
         assert!(line.contains(name) && line.contains(reason), "{line}");
         assert!(line.contains("ERROR"), "{line}");
