@@ -288,3 +288,6 @@ async fn serve_unix<S: HttpService + Sync>(
     drop(unix);
     while connections.join_next().await.is_some() {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! `bowline ingress`: the command itself, real TLS, and a service behind it.
 
+mod configuration;
 mod fields;
 pub(crate) mod fixture;
 mod malformed;

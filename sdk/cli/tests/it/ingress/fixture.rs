@@ -540,7 +540,6 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
-    pub(crate) trailers: HeaderMap,
 }
 
 impl Answer {
@@ -550,7 +549,6 @@ impl Answer {
         Self {
             status: parts.status,
             headers: parts.headers,
-            trailers: body.trailers().cloned().unwrap_or_default(),
             text: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
         }
     }
@@ -582,15 +580,7 @@ pub(crate) struct Arrived(pub(crate) Value);
 impl Arrived {
     /// All values of a field.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        Self::named(&self.0["fields"], name)
-    }
-
-    pub(crate) fn trailers(&self, name: &str) -> Vec<&str> {
-        Self::named(&self.0["trailers"], name)
-    }
-
-    fn named<'a>(fields: &'a Value, name: &str) -> Vec<&'a str> {
-        let fields = fields.as_array().unwrap().iter();
+        let fields = self.0["fields"].as_array().unwrap().iter();
         fields
             .filter(|field| field[0] == name)
             .map(|field| field[1].as_str().unwrap())
