@@ -113,11 +113,7 @@ async fn what_cannot_be_used_changes_nothing_and_is_named() {
         replace(&scene, name, content);
         logs(&ingress, REFUSED, number + 1).await;
         let log = ingress.log();
-        let line = log
-            .lines()
-            .filter(|line| line.contains(REFUSED))
-            .next_back()
-            .unwrap();
+        let line = log.lines().rfind(|line| line.contains(REFUSED)).unwrap();
         assert!(line.contains(name) && line.contains(reason), "{line}");
         assert!(line.contains("ERROR"), "{line}");
         assert_eq!(presented(&scene, &ingress).await, before);
