@@ -216,6 +216,14 @@ pub(crate) enum Policy {
     RequireSession,
 }
 
+impl Policy {
+    /// As it is written on the command line.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 impl From<Policy> for AcceptPolicy {
     fn from(policy: Policy) -> Self {
         match policy {

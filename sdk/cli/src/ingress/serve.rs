@@ -41,6 +41,7 @@ pub(crate) struct Running {
     options: Mutex<Options>,
     /// What the validator in use was made of.
     token_inputs: Mutex<[u8; 32]>,
+    in_flight: Arc<InFlight>,
     drain_timeout: Duration,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -51,7 +52,7 @@ impl Running {
     ///
     /// # Errors
     /// The configuration cannot be used, or the address cannot be listened on.
-    pub(crate) async fn start(options: Options, in_flight: Arc<InFlight>) -> Result<Self, Failure> {
+    pub(crate) async fn start(options: Options) -> Result<Self, Failure> {
         let memory = Memory::new();
         let limits = plan::connection_limits(&options.limits)?;
         let serve_options = plan::serve_options(&options.limits);
@@ -74,7 +75,8 @@ impl Running {
         // The access log goes around `Front`, whose responses carry what it needs as extensions:
         // `Refused` (of the ingress), `bowline_proof::Check` or `DpopCheck` (of the binding layer),
         // or `Passed` and `VerifiedBinding` (of a request that was passed on).
-        let service = Access::new(Front(layer.layer(proxy.clone())), in_flight);
+        let in_flight = InFlight::new();
+        let service = Access::new(Front(layer.layer(proxy.clone())), in_flight.clone());
         let drain_timeout = options.limits.drain_timeout;
         let (stop, stopped) = watch::channel(false);
         let serving = socket.serve(acceptor, limits, service, serve_options, stopped)?;
@@ -87,6 +89,7 @@ impl Running {
             proxy,
             options: Mutex::new(options),
             token_inputs: Mutex::new(token_inputs),
+            in_flight,
             drain_timeout,
             stop,
             serving,
@@ -129,6 +132,11 @@ impl Running {
     /// The options in use.
     pub(crate) async fn options(&self) -> Options {
         self.options.lock().await.clone()
+    }
+
+    /// The requests under way.
+    pub(crate) fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
     }
 
     /// How long draining may take.
@@ -288,3 +296,6 @@ async fn serve_unix<S: HttpService + Sync>(
     drop(unix);
     while connections.join_next().await.is_some() {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! `bowline ingress`: the command itself, real TLS, and a service behind it.
 
+mod configuration;
 mod fields;
-mod fixture;
+pub(crate) mod fixture;
 mod malformed;
 mod policies;
 mod streams;

@@ -3,6 +3,7 @@
 mod call;
 mod call_errors;
 mod ingress;
+mod ops;
 mod pki;
 mod settings;
 mod support;

@@ -104,7 +104,7 @@ impl Admin {
                 let listener = socket::bind_private(path)
                     .await
                     .map_err(|reason| Failure::failed(format!("--admin {at}: {reason}")))?;
-                tracing::info!("admin: listening on {at}");
+                tracing::info!("admin: serving on {at}");
                 let serving = tokio::spawn(serve_unix(listener, service(Reach::Owner)));
                 (serving, Some(path.clone()))
             }
@@ -120,7 +120,7 @@ impl Admin {
                          /metrics are served there to everyone, and nothing else"
                     );
                 }
-                tracing::info!("admin: listening on {local}");
+                tracing::info!("admin: serving on {local}");
                 (tokio::spawn(serve_tcp(listener, service(reach))), None)
             }
         };

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use super::status::Status;
 use crate::failure::Failure;
 use crate::ingress::serve::Running;
 
@@ -44,14 +43,14 @@ fn listen(kind: SignalKind) -> Result<Signal, Failure> {
 /// Lets requests in flight finish, for as long as `--drain-timeout` and until the second signal.
 pub(super) async fn drain(
     running: Running,
-    status: &Status,
     ending: &mut Ending,
     signal: &str,
 ) -> Result<ExitCode, Failure> {
     let limit = running.drain_timeout();
-    let (begun, cut_before) = (Instant::now(), status.in_flight().cut());
+    let in_flight = running.in_flight().clone();
+    let (begun, cut_before) = (Instant::now(), in_flight.cut());
     tracing::info!(
-        in_flight = status.in_flight().now(),
+        in_flight = in_flight.now(),
         "{signal}: draining, for at most {limit:?}; a second signal ends it at once"
     );
     running.stop();
@@ -61,12 +60,12 @@ pub(super) async fn drain(
         second = ending.signal() => {
             return Err(Failure::failed(format!(
                 "ended at once by a second signal ({second}), with {} requests in flight",
-                status.in_flight().now()
+                in_flight.now()
             )));
         }
     }
     // Clients may give up during a drain as at any other time: that is not the drain's doing.
-    let cut = status.in_flight().cut() - cut_before;
+    let cut = in_flight.cut() - cut_before;
     if cut > 0 && begun.elapsed() >= limit {
         return Err(Failure::failed(format!(
             "{cut} requests were still in flight after --drain-timeout ({limit:?}) and were cut off"

@@ -26,23 +26,23 @@ use crate::settings;
 pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     // First, so that no signal ends the process without a drain.
     let (mut ending, mut hangup) = (Ending::listen()?, drain::hangup()?);
-    let in_flight = InFlight::new();
-    let status = Arc::new(Status::new(in_flight.clone()));
+    let status = Arc::new(Status::new());
     let admin = match &options.admin.admin {
         Some(at) => Some(Admin::start(at, status.clone()).await?),
         None => None,
     };
     let config = configured()?.1;
-    let running = Running::start(options.clone(), in_flight).await?;
+    let running = Running::start(options.clone()).await?;
     let mut service = Service {
         watch: Watch::start(&options, config.as_deref()),
         running,
         status,
     };
-    service.status.began(&options);
+    let in_flight = service.running.in_flight().clone();
+    service.status.began(&options, in_flight);
     tracing::info!(
         upstream = %options.upstream,
-        policy = ?options.policy.policy,
+        policy = %options.policy.policy.name(),
         observe = options.policy.observe,
         "listening on {}",
         service.running.listening()
@@ -56,7 +56,7 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
         }
     };
     service.status.set_ready(false);
-    let outcome = drain::drain(service.running, &service.status, &mut ending, signal).await;
+    let outcome = drain::drain(service.running, &mut ending, signal).await;
     if let Some(admin) = admin {
         admin.end();
     }

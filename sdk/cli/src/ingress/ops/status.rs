@@ -1,7 +1,7 @@
 //! How the ingress is: for `/readyz`, `/stats` and the metrics.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use metrics::{counter, gauge};
@@ -14,7 +14,7 @@ pub(super) struct Status {
     ready: AtomicBool,
     begun: Instant,
     begun_at: SystemTime,
-    in_flight: Arc<InFlight>,
+    in_flight: OnceLock<Arc<InFlight>>,
     reloads: AtomicU64,
     refused_reloads: AtomicU64,
     state: Mutex<State>,
@@ -30,20 +30,16 @@ struct State {
 }
 
 impl Status {
-    pub(super) fn new(in_flight: Arc<InFlight>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             ready: AtomicBool::new(false),
             begun: Instant::now(),
             begun_at: SystemTime::now(),
-            in_flight,
+            in_flight: OnceLock::new(),
             reloads: AtomicU64::new(0),
             refused_reloads: AtomicU64::new(0),
             state: Mutex::default(),
         }
-    }
-
-    pub(super) fn in_flight(&self) -> &InFlight {
-        &self.in_flight
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -56,7 +52,9 @@ impl Status {
     }
 
     /// It serves.
-    pub(super) fn began(&self, options: &Options) {
+    pub(super) fn began(&self, options: &Options, in_flight: Arc<InFlight>) {
+        // It begins once.
+        let _ = self.in_flight.set(in_flight);
         self.note(options);
         self.set_ready(true);
     }
@@ -78,7 +76,7 @@ impl Status {
         gauge!("bowline_ingress_configuration_refused").set(0.0);
         gauge!("bowline_ingress_observe").set(if options.policy.observe { 1.0 } else { 0.0 });
         *self.state() = State {
-            policy: format!("{:?}", options.policy.policy),
+            policy: options.policy.policy.name(),
             observe: options.policy.observe,
             upstream: options.upstream.to_string(),
             refused: None,
@@ -97,7 +95,7 @@ impl Status {
             "policy": state.policy,
             "observe": state.observe,
             "upstream": state.upstream,
-            "requests_in_flight": self.in_flight.now(),
+            "requests_in_flight": self.in_flight.get().map_or(0, |requests| requests.now()),
             "reloads": {
                 "done": self.reloads.load(Ordering::Relaxed),
                 "refused": self.refused_reloads.load(Ordering::Relaxed),

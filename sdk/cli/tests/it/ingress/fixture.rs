@@ -244,7 +244,7 @@ pub(crate) struct Ingress {
 }
 
 impl Ingress {
-    async fn spawn(mut command: Command) -> Self {
+    pub(crate) async fn spawn(mut command: Command) -> Self {
         command
             .args(["--log-level", "info,bowline=debug,bowline_server=debug"])
             .stdin(Stdio::null())
@@ -260,7 +260,7 @@ impl Ingress {
             for line in BufReader::new(stderr).lines() {
                 let Ok(line) = line else { return };
                 let at = line.split("listening on ").nth(1);
-                let at = at.and_then(|rest| rest.split(' ').next()?.parse().ok());
+                let at = at.and_then(|rest| rest.split([' ', '"']).next()?.parse().ok());
                 if let Some(found) = at.and_then(|at| Some((found.take()?, at))) {
                     let _ = found.0.send(found.1);
                 }
@@ -288,6 +288,26 @@ impl Ingress {
         };
         let there = tokio::time::timeout(HANG, there).await;
         assert!(there.is_ok(), "no {text:?} in:\n{}", self.log());
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits for its end; the exit status.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        within(async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("a child") {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 
     pub(crate) fn origin(&self) -> String {
@@ -520,7 +540,6 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
-    pub(crate) trailers: HeaderMap,
 }
 
 impl Answer {
@@ -530,7 +549,6 @@ impl Answer {
         Self {
             status: parts.status,
             headers: parts.headers,
-            trailers: body.trailers().cloned().unwrap_or_default(),
             text: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
         }
     }
@@ -562,15 +580,7 @@ pub(crate) struct Arrived(pub(crate) Value);
 impl Arrived {
     /// All values of a field.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        Self::named(&self.0["fields"], name)
-    }
-
-    pub(crate) fn trailers(&self, name: &str) -> Vec<&str> {
-        Self::named(&self.0["trailers"], name)
-    }
-
-    fn named<'a>(fields: &'a Value, name: &str) -> Vec<&'a str> {
-        let fields = fields.as_array().unwrap().iter();
+        let fields = self.0["fields"].as_array().unwrap().iter();
         fields
             .filter(|field| field[0] == name)
             .map(|field| field[1].as_str().unwrap())

@@ -248,11 +248,12 @@ async fn a_head_that_is_too_long_is_refused_and_a_body_too() {
 async fn slow_heads_and_slow_bodies_end() {
     let (scene, upstream) = (Scene::new(), Upstream::echo());
     let limits = [
-        "--first-request-timeout",
-        "300ms",
-        "--body-timeout",
-        "300ms",
+        ["--first-request-timeout", "300ms"],
+        ["--body-timeout", "300ms"],
+        // A head that has begun is given this time.
+        ["--drain-timeout", "300ms"],
     ];
+    let limits = limits.concat();
     let ingress = scene.start(&upstream, &limits).await;
     let mut slow = scene.raw(&ingress).await;
     slow.write("GET / HTTP/1.1\r\nHost: loc").await;
@@ -272,7 +273,12 @@ async fn slow_heads_and_slow_bodies_end() {
 #[tokio::test]
 async fn many_idle_sockets_leave_room_for_a_request() {
     let (scene, upstream) = (Scene::new(), Upstream::echo());
-    let ingress = scene.start(&upstream, &["--max-connections", "200"]).await;
+    let ingress = scene
+        .start(
+            &upstream,
+            &["--max-connections", "200", "--handshake-timeout", "2s"],
+        )
+        .await;
     let mut idle = Vec::new();
     for _ in 0..400 {
         idle.push(TcpStream::connect(ingress.addr).await.unwrap());
