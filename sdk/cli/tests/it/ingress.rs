@@ -2,8 +2,9 @@
 
 mod configuration;
 mod fields;
-mod fixture;
+pub(crate) mod fixture;
 mod malformed;
 mod policies;
 mod streams;
+pub(crate) mod threats;
 mod upstream;

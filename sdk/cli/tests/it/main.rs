@@ -1,4 +1,5 @@
 //! The command as its users run it.
 
 mod ingress;
+mod oidc;
 mod settings;
