@@ -5,5 +5,6 @@ mod call_errors;
 mod ingress;
 mod ops;
 mod pki;
+mod oidc;
 mod settings;
 mod support;
