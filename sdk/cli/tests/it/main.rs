@@ -3,8 +3,8 @@
 mod call;
 mod call_errors;
 mod ingress;
+mod oidc;
 mod ops;
 mod pki;
-mod oidc;
 mod settings;
 mod support;
