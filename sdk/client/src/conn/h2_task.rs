@@ -141,6 +141,8 @@ impl Rest {
             self.io = None;
         }
         self.poll_requests();
+        // What these have spawned themselves, to upgrade a connection: the task is woken for it.
+        self.executor.move_requests(&mut self.tasks);
     }
 
     fn poll_requests(&mut self) {
@@ -200,6 +202,11 @@ impl<C, L> Drop for H2Task<C, L> {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        self.executor.lock().is_over = true;
+        let mut captured = self.executor.lock();
+        captured.is_over = true;
+        // They hold the executor, which holds them.
+        let left = std::mem::take(&mut captured.requests);
+        drop(captured);
+        drop(left);
     }
 }

@@ -90,11 +90,10 @@ impl StreamTasks {
         self.woken.is_busy.store(true, Ordering::SeqCst);
     }
 
-    /// Polls those that were woken, once each; whether there were any.
-    pub(crate) fn poll(&mut self) -> bool {
+    /// Polls those that were woken, once each.
+    pub(crate) fn poll(&mut self) {
         let mut turn = std::mem::take(&mut self.turn);
         self.woken.take(&mut turn);
-        let was_any = !turn.is_empty();
         for index in turn.drain(..) {
             let Some(place) = self.places.get_mut(index) else {
                 continue;
@@ -112,7 +111,6 @@ impl StreamTasks {
             }
         }
         self.turn = turn;
-        was_any
     }
 
     /// The task is about to wait: it is woken by whatever is woken from now on, or was since the
