@@ -22,6 +22,7 @@
 //! Nothing is copied: kept frames share their memory with those that were sent.
 
 use std::any::{Any, TypeId};
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -121,7 +122,7 @@ impl ReplayBody {
         source: Option<Arc<Mutex<Source>>>,
         attempt: u32,
     ) -> (Self, ReplayHandle) {
-        let upload = Arc::new(upload);
+        let upload = spare::filled_with(upload);
         let body = Self {
             upload: upload.clone(),
             source: source.clone(),
@@ -162,6 +163,51 @@ where
         (Some(data), _) => Ok(data),
         (None, Some(body)) => Err(body),
         (None, None) => Ok(Bytes::new()),
+    }
+}
+
+impl Drop for ReplayHandle {
+    fn drop(&mut self) {
+        spare::keep(&mut self.upload);
+    }
+}
+
+/// Uploads that nobody holds any more, for the next requests of their thread: nearly every request
+/// leaves one, and the next need not allocate.
+mod spare {
+    use super::*;
+
+    const MOST: usize = 32;
+
+    thread_local! {
+        static SPARE: RefCell<Vec<Arc<Upload>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn filled_with(upload: Upload) -> Arc<Upload> {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
+        if let Ok(Some(mut spare)) = spare
+            && let Some(place) = Arc::get_mut(&mut spare)
+        {
+            *place = upload;
+            return spare;
+        }
+        Arc::new(upload)
+    }
+
+    pub(super) fn keep(upload: &mut Arc<Upload>) {
+        // hyper may still have it.
+        let Some(place) = Arc::get_mut(upload) else {
+            return;
+        };
+        // The body is dropped now, and may do anything then.
+        drop(std::mem::take(place));
+        // The thread may be about to end.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MOST {
+                spare.push(upload.clone());
+            }
+        });
     }
 }
 

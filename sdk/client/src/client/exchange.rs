@@ -53,9 +53,11 @@ async fn send(
     body: ReplayBody,
     replay: ReplayHandle,
 ) -> Result<Response<Body>, Error> {
+    // Most requests have nothing else in their extensions.
+    let token = parts.extensions.remove();
     let mut report =
         RequestReport::open(&client.pool.connector().observers, plan::operation(&parts));
-    let result = match Plan::from_parts(&mut parts, client) {
+    let result = match Plan::from_parts(&mut parts, token, client) {
         Ok(plan) => {
             let exchange = Exchange {
                 client,
@@ -407,6 +409,7 @@ impl Exchange<'_> {
 }
 
 /// What the connection's binding does about the request; `None` if the connection has ended.
+#[inline]
 fn bind(checkout: &Checkout, facts: &RequestFacts<'_>) -> Result<Option<Bound>, Error> {
     // It may have ended on its way from the pool: then nothing need be signed for it.
     if checkout.is_closed() {

@@ -9,6 +9,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, header, request};
 use super::Inner;
 use super::recent_tokens::RecentTokens;
 use crate::bind::RequestFacts;
+use crate::bind::select::asks_for_dpop;
 use crate::error::{Error, ErrorKind};
 use crate::observe::Operation;
 use crate::origin::Origin;
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     request_bound: bool,
     proof_required: bool,
     dpop_proof_required: bool,
+    /// By the token or by the caller.
+    asks_for_dpop: bool,
     pub(super) http2_only: bool,
     /// Whether it may be sent again with a newer proof (CL-5).
     pub(super) may_retry_on_401: bool,
@@ -38,9 +41,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn from_parts(parts: &mut request::Parts, client: &Inner) -> Result<Self, Error> {
+    /// `given`: the token that came in the extensions.
+    pub(super) fn from_parts(
+        parts: &mut request::Parts,
+        given: Option<AccessToken>,
+        client: &Inner,
+    ) -> Result<Self, Error> {
         let origin = client.recent_origins.find_or_read(&parts.uri)?;
-        let given = parts.extensions.remove();
         let is_token_apart = given.is_some();
         let mut plan = Self {
             origin,
@@ -52,6 +59,7 @@ impl Plan {
             request_bound: false,
             proof_required: false,
             dpop_proof_required: false,
+            asks_for_dpop: false,
             http2_only: false,
             may_retry_on_401: true,
             is_repeatable: parts.method.is_idempotent(),
@@ -59,6 +67,7 @@ impl Plan {
         if !parts.extensions.is_empty() {
             plan.read_extensions(parts);
         }
+        plan.asks_for_dpop = asks_for_dpop(plan.token.as_ref(), plan.dpop_proof_required);
         if parts.extensions.is_empty() {
             // A clone would copy even an empty table.
             parts.extensions = Extensions::new();
@@ -102,6 +111,7 @@ impl Plan {
             proof_required: self.proof_required,
             dpop_proof_required: self.dpop_proof_required,
             is_retry,
+            asks_for_dpop: self.asks_for_dpop,
         }
     }
 }

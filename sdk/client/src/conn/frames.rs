@@ -294,6 +294,9 @@ impl<IO> FrameObserver<IO> {
         bytes: usize,
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        if !matches!(result, Poll::Ready(Err(_))) {
+            return result;
+        }
         match (self.note(result), &mut self.h2) {
             (Poll::Ready(Err(_)), Some(h2)) => {
                 let mut limit = Box::pin(tokio::time::sleep(READ_ON));
@@ -306,12 +309,9 @@ impl<IO> FrameObserver<IO> {
         }
     }
 
-    fn flushed(
-        &mut self,
-        cx: &mut Context<'_>,
-        result: Poll<io::Result<()>>,
-    ) -> Poll<io::Result<()>> {
-        self.wrote(cx, 0, result.map_ok(|()| 0)).map_ok(|_| ())
+    #[cold]
+    fn flush_failed(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Result<()>> {
+        self.wrote(cx, 0, Poll::Ready(Err(error))).map_ok(|_| ())
     }
 
     /// Notes whether the socket takes anything.
@@ -440,8 +440,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FrameObserver<IO> {
         if self.has_write_failed() {
             return Poll::Ready(Ok(()));
         }
-        let result = Pin::new(&mut self.io).poll_flush(cx);
-        self.flushed(cx, result)
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(Err(e)) => self.flush_failed(cx, e),
+            result => result,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -11,6 +11,7 @@
 //! - [`parked_sender`], [`close_report`]: two details of that, each with a race in it.
 //! - [`signals`]: what the task that drives the connection is told from outside.
 //! - [`frames`], [`h2_task`], [`unprocessed`]: what has to be seen beside hyper.
+//! - [`stream_tasks`]: what hyper spawns for each HTTP/2 request.
 //! - [`uploads`]: how far each request has been written; [`stall`]: the driver's timer for those
 //!   that are not.
 
@@ -29,6 +30,7 @@ pub(crate) mod signals;
 pub(crate) mod signing_queue;
 mod socket;
 mod stall;
+mod stream_tasks;
 pub(crate) mod tls;
 pub(crate) mod unprocessed;
 pub(crate) mod uploads;

@@ -106,3 +106,6 @@ impl StallTimer {
         polled
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ const ROWS: usize = 128;
 const PARTS: usize = 8;
 
 /// The counters of all operations.
-pub(super) struct HotRows(Box<[OnceLock<Box<HotRow>>]>);
+pub(super) struct HotRows(Box<[OnceLock<Box<HotRow>>; ROWS]>);
 
 pub(super) struct HotRow {
     operation: Operation,
@@ -43,6 +43,17 @@ impl HotRows {
         let name = operation.name().as_ptr().addr();
         // Names in one section lie side by side: the lower bits tell them apart.
         let start = (name ^ (name >> 7)) % ROWS;
+        // The usual case.
+        if let Some(row) = self.0[start].get()
+            && row.is_of(operation)
+        {
+            return Some(row);
+        }
+        self.find_or_add(operation, start)
+    }
+
+    #[cold]
+    fn find_or_add(&self, operation: Operation, start: usize) -> Option<&HotRow> {
         let places = self.0[start..].iter().chain(&self.0[..start]);
         places
             .map(|place| place.get_or_init(|| Box::new(HotRow::new(operation))))
@@ -59,7 +70,7 @@ impl HotRows {
 
 impl Default for HotRows {
     fn default() -> Self {
-        Self((0..ROWS).map(|_| OnceLock::new()).collect())
+        Self(Box::new([const { OnceLock::new() }; ROWS]))
     }
 }
 
