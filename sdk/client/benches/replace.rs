@@ -36,7 +36,7 @@ fn main() {
     common::child::role();
     let options = Options::from_command_line();
     let mut figures = Figures::new("replace", &options);
-    let runs = common::runtime().block_on(tokio::spawn(run(options)));
+    let runs = common::runtime().block_on(async { tokio::spawn(run(options)).await });
     for (name, value) in runs.expect("the measurement") {
         figures.record(name, value);
     }

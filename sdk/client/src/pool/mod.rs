@@ -195,6 +195,7 @@ impl Pool {
     fn step(self: &Arc<Self>, key: KeyId, event: machine::Event, error: Option<&Error>) {
         let mut state = self.lock();
         state.handle(key, event);
+        self.wake_reaper_in_time(&mut state);
         self.apply(state, error);
     }
 
@@ -220,6 +221,13 @@ impl Pool {
         let (_, deferred) = state.perform(self, error, None);
         drop(state);
         deferred.run();
+    }
+
+    /// Sees to it that the reaper comes when the machine has something to do.
+    fn wake_reaper_in_time(self: &Arc<Self>, state: &mut State) {
+        if let Some(due) = state.machine.deadline() {
+            self.wake_reaper(state, due);
+        }
     }
 
     /// Sees to it that the reaper comes at `when`.
@@ -251,6 +259,7 @@ impl Pool {
         let live = state.remove(id);
         state.leaving = tokens;
         state.handle(key, machine::Event::Closed(id, ending));
+        self.wake_reaper_in_time(&mut state);
         self.apply(state, None);
         drop(live);
     }

@@ -144,12 +144,6 @@ impl Pool {
                 pool.forget(key, driven.facts.id(), ending, tokens);
             }
         });
-        {
-            let mut state = self.lock();
-            if let Some(due) = state.machine.deadline() {
-                self.wake_reaper(&mut state, due);
-            }
-        }
         if let Some(old) = old {
             let limit = self.connector.timeouts.sign;
             let proofs = connection.bound.prove_ahead(old.tokens_in_use());

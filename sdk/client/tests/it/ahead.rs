@@ -253,6 +253,26 @@ async fn a_server_that_sends_goaway_on_each_connection_makes_no_client_open_with
     check_bound(&client, &server, started, REQUESTS as u64);
 }
 
+/// Anyone on the way can forge a FIN.
+#[tokio::test]
+async fn an_end_without_close_notify_is_not_learned_from() {
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let fixture = Fixture::new();
+        let server = fixture.server(CyclingOptions::alpn(alpn));
+        let (client, token) = (fixture.client(), fixture.token("a"));
+        ok(&client, &server.origin(), &token).await;
+        server.cut_all();
+        until(&client, |stats| !stats.connections_closed.is_empty()).await;
+        ok(&client, &server.origin(), &token).await;
+        server.retire_all();
+        // Of both together none would count.
+        until(&client, |stats| {
+            stats.learned.iter().any(|learned| learned.ends == 1)
+        })
+        .await;
+    }
+}
+
 /// What was learned is for the operator: no response and no error tells it.
 #[tokio::test]
 async fn ends_are_counted_and_nothing_is_learned_from_a_few() {
