@@ -16,7 +16,7 @@ use super::metadata;
 use super::options::{LimitOptions, Options, PolicyOptions};
 use super::proxy::Passing;
 use super::secret;
-use super::tokens::Tokens;
+use super::tokens::{TokenSource, Tokens};
 use super::values::Pattern;
 use crate::failure::Failure;
 use crate::receipt::ReceiptKey;
@@ -35,11 +35,13 @@ pub(crate) struct Plan {
     pub(crate) tls: ServerTls,
     pub(crate) checks: Checks,
     pub(crate) passing: Passing,
+    pub(crate) token_source: TokenSource,
 }
 
 /// What the binding layer checks.
 pub(crate) struct Checks {
-    tokens: Tokens,
+    /// `None`: the former validator stays.
+    tokens: Option<Tokens>,
     policy: AcceptPolicy,
     observe: bool,
     origins: Vec<Origin>,
@@ -61,8 +63,11 @@ impl Checks {
 
     /// The layer, which now checks this: what it remembers, it keeps.
     pub(crate) fn onto(self, layer: BindingLayer<Tokens>) -> BindingLayer<Tokens> {
+        let layer = match self.tokens {
+            Some(tokens) => layer.validator(tokens),
+            None => layer,
+        };
         layer
-            .validator(self.tokens)
             .policy(self.policy)
             .origins(self.origins)
             .public_routes(self.public)
@@ -103,7 +108,8 @@ impl Memory {
 
 impl Plan {
     /// Reads every file that the options name. `port` is the one that is listened on, if there is
-    /// one: the default external origins have it.
+    /// one: the default external origins have it. `former` is what the validator in use was made
+    /// from.
     ///
     /// # Errors
     /// What cannot be read, cannot be used, or cannot be together; each says what to do.
@@ -111,6 +117,7 @@ impl Plan {
         options: &Options,
         port: Option<u16>,
         memory: &Memory,
+        former: Option<&TokenSource>,
     ) -> Result<Self, Failure> {
         let policy = &options.policy;
         refuse_contradictions(options)?;
@@ -130,8 +137,13 @@ impl Plan {
             Some(path) => Some(metadata::read(path)?),
             None => None,
         };
+        let token_source = TokenSource::of(&options.tokens);
+        let tokens = match former == Some(&token_source) {
+            true => None,
+            false => Some(Tokens::new(&options.tokens)?),
+        };
         let checks = Checks {
-            tokens: Tokens::new(&options.tokens)?,
+            tokens,
             policy: policy.policy.into(),
             observe: policy.observe,
             origins: origins(policy, &certificate, port)?,
@@ -153,6 +165,7 @@ impl Plan {
             tls,
             checks,
             passing: passing(options, metadata)?,
+            token_source,
         })
     }
 }

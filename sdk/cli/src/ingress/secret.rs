@@ -4,11 +4,12 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use crate::failure::Failure;
 
 /// Where a secret is: `@FILE`, `-` for standard input, or the secret itself.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SecretAt(String);
 
 impl FromStr for SecretAt {
@@ -32,13 +33,7 @@ impl SecretAt {
     pub(crate) fn read(&self, option: &str) -> Result<Vec<u8>, Failure> {
         let mut secret = match self.file() {
             Some(path) => read_private(path, option)?,
-            None if self.0 == "-" => {
-                let mut text = Vec::new();
-                std::io::stdin().read_to_end(&mut text).map_err(|error| {
-                    Failure::usage(format!("{option}: standard input cannot be read: {error}"))
-                })?;
-                text
-            }
+            None if self.0 == "-" => standard_input(option)?,
             None => {
                 self.warn_if_listed(option);
                 self.0.clone().into_bytes()
@@ -66,6 +61,27 @@ impl SecretAt {
             );
         }
     }
+}
+
+/// Standard input, which is there once, for one option; a reload gets the same.
+fn standard_input(option: &str) -> Result<Vec<u8>, Failure> {
+    static TAKEN: Mutex<Option<(String, Vec<u8>)>> = Mutex::new(None);
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*taken {
+        Some((by, text)) if by == option => return Ok(text.clone()),
+        Some((by, _)) => {
+            return Err(Failure::usage(format!(
+                "{option}: standard input is {by}'s already; use @FILE"
+            )));
+        }
+        None => {}
+    }
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text).map_err(|error| {
+        Failure::usage(format!("{option}: standard input cannot be read: {error}"))
+    })?;
+    *taken = Some((option.to_owned(), text.clone()));
+    Ok(text)
 }
 
 /// Shows no secret.

@@ -17,7 +17,7 @@ use tower::Layer;
 use super::options::Options;
 use super::plan::{self, Memory, Plan};
 use super::proxy::{Front, Proxy};
-use super::tokens::Tokens;
+use super::tokens::{TokenSource, Tokens};
 use super::values::ListenAt;
 use crate::failure::Failure;
 
@@ -36,8 +36,8 @@ pub(crate) struct Running {
     tls: TlsReloader,
     layer: Reloader<Tokens>,
     proxy: Proxy,
-    /// The options in use. One reload at a time.
-    options: Mutex<Options>,
+    /// The options in use, and what the validator was made from. One reload at a time.
+    options: Mutex<(Options, TokenSource)>,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
@@ -52,11 +52,11 @@ impl Running {
         let limits = plan::connection_limits(&options.limits)?;
         let serve_options = plan::serve_options(&options.limits);
         // Before the socket is opened; the port is known only afterwards if it is 0.
-        Plan::new(&options, port_of(&options.listen), &memory)?;
+        Plan::new(&options, port_of(&options.listen), &memory, None)?;
         let socket = Socket::bind(&options.listen).await?;
         let listening = socket.local(&options.listen);
         let port = port_of(&listening);
-        let plan = Plan::new(&options, port, &memory)?;
+        let plan = Plan::new(&options, port, &memory, None)?;
 
         let acceptor = Acceptor::new(plan.tls)
             .handshake_timeout(options.limits.handshake_timeout)
@@ -79,7 +79,7 @@ impl Running {
             tls,
             layer: reloader,
             proxy,
-            options: Mutex::new(options),
+            options: Mutex::new((options, plan.token_source)),
             stop,
             serving,
         })
@@ -100,20 +100,20 @@ impl Running {
     #[allow(dead_code, reason = "ops calls it")]
     pub(crate) async fn reload(&self, options: Options) -> Result<(), Failure> {
         let mut current = self.options.lock().await;
-        let plan = Plan::new(&options, self.port, &self.memory)?;
+        let plan = Plan::new(&options, self.port, &self.memory, Some(&current.1))?;
         // The validator with all else: a request is checked by one configuration.
         self.layer
             .reload(|layer| plan.checks.onto(layer))
             .map_err(Failure::usage)?;
         self.tls.replace(plan.tls);
         self.proxy.replace(plan.passing);
-        *current = options;
+        *current = (options, plan.token_source);
         Ok(())
     }
 
     /// The options in use.
     pub(crate) async fn options(&self) -> Options {
-        self.options.lock().await.clone()
+        self.options.lock().await.0.clone()
     }
 
     /// Stops listening and drains.
