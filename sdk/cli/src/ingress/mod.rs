@@ -2,6 +2,7 @@
 //! (GW-1, GW-2, GW-4).
 
 mod certificate;
+mod inputs;
 mod metadata;
 mod ops;
 mod options;

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::Layer;
 
+use super::inputs::Inputs;
 use super::ops::{Access, InFlight};
 use super::options::Options;
 use super::plan::{self, Memory, Plan};
@@ -39,8 +40,8 @@ pub(crate) struct Running {
     proxy: Proxy,
     /// The options in use. One reload at a time.
     options: Mutex<Options>,
-    /// What the validator in use was made of.
-    token_inputs: Mutex<[u8; 32]>,
+    /// What the validator and the TLS configuration in use were made of.
+    made_of: Mutex<MadeOf>,
     in_flight: Arc<InFlight>,
     drain_timeout: Duration,
     stop: watch::Sender<bool>,
@@ -61,7 +62,7 @@ impl Running {
         let socket = Socket::bind(&options.listen).await?;
         let listening = socket.local(&options.listen);
         let port = port_of(&listening);
-        let token_inputs = tokens::inputs(&options.tokens);
+        let made_of = MadeOf::read(&options);
         let plan = Plan::new(&options, port, &memory)?;
 
         let acceptor = Acceptor::new(plan.tls)
@@ -88,7 +89,7 @@ impl Running {
             layer: reloader,
             proxy,
             options: Mutex::new(options),
-            token_inputs: Mutex::new(token_inputs),
+            made_of: Mutex::new(made_of),
             in_flight,
             drain_timeout,
             stop,
@@ -110,10 +111,10 @@ impl Running {
     /// They cannot be used: the former ones stay in use.
     pub(crate) async fn reload(&self, options: Options) -> Result<(), Failure> {
         let mut current = self.options.lock().await;
-        let token_inputs = tokens::inputs(&options.tokens);
+        let made_of = MadeOf::read(&options);
         let mut plan = Plan::new(&options, self.port, &self.memory)?;
-        let mut former_inputs = self.token_inputs.lock().await;
-        if token_inputs == *former_inputs {
+        let mut former = self.made_of.lock().await;
+        if made_of.tokens == former.tokens {
             // It knows the key set and tokens that it has seen, which a new one would have to fetch
             // first, while requests wait or fail.
             plan.checks.keep_tokens();
@@ -122,8 +123,11 @@ impl Running {
         self.layer
             .reload(|layer| plan.checks.onto(layer))
             .map_err(Failure::usage)?;
-        *former_inputs = token_inputs;
-        self.tls.replace(plan.tls);
+        if made_of.tls != former.tls {
+            // With another one no session from before can be resumed.
+            self.tls.replace(plan.tls);
+        }
+        *former = made_of;
         self.proxy.replace(plan.passing);
         *current = options;
         Ok(())
@@ -155,6 +159,33 @@ impl Running {
         let _ = self.serving.await;
         if let ListenAt::Unix(path) = &self.listening {
             let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+struct MadeOf {
+    tokens: Inputs,
+    tls: Inputs,
+}
+
+impl MadeOf {
+    /// Before they are made: what changes during that is seen by the next reload.
+    fn read(options: &Options) -> Self {
+        let policy = &options.policy;
+        // By these it is decided whether the handshake demands a certificate.
+        let demand = format!(
+            "{:?} {} {} {}",
+            policy.policy,
+            policy.observe,
+            policy.public.is_empty(),
+            policy.resource_metadata.is_some()
+        );
+        Self {
+            tokens: tokens::inputs(&options.tokens),
+            tls: Inputs::of(
+                &[&demand],
+                &[&options.cert, &options.key, &options.client_ca],
+            ),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! How tokens are validated (RS-2): one of three ways.
 
-use aws_lc_rs::digest;
 use bowline::server::{
     AccessToken, ExpectedClaims, IntrospectionEndpoint, IntrospectionValidator, Jwks, JwksUrl,
     JwtValidator, Requester, TokenError, TokenValidator, UpstreamValidates, ValidToken,
 };
 
+use super::inputs::Inputs;
 use super::options::TokenOptions;
-use super::secret;
+use super::secret::{self, SecretAt};
 use crate::failure::Failure;
 
 /// The validator that configuration names: one type, because a reload may replace one kind by
@@ -91,22 +91,13 @@ impl Tokens {
     }
 }
 
-/// A digest of all that [`Tokens::new`] reads, the files' contents included. A file that cannot be
-/// read counts as empty: `new` says so.
-pub(crate) fn inputs(options: &TokenOptions) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
+/// All that [`Tokens::new`] reads, the files' contents included.
+pub(crate) fn inputs(options: &TokenOptions) -> Inputs {
     // Shows where a secret is, and not the secret.
-    context.update(format!("{options:?}").as_bytes());
-    if let Some(secret) = &options.introspect_secret {
-        context.update(secret.given().as_bytes());
-    }
-    for file in options.files() {
-        let content = std::fs::read(file).unwrap_or_default();
-        context.update(digest::digest(&digest::SHA256, &content).as_ref());
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
+    let told = format!("{options:?}");
+    let secret = options.introspect_secret.as_ref();
+    let secret = secret.map_or("", SecretAt::given);
+    Inputs::of(&[&told, secret], &options.files())
 }
 
 /// An option that would silently do nothing is a mistake.

@@ -472,7 +472,7 @@ enum Sender {
 }
 
 impl Http {
-    async fn over(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) async fn over(stream: TlsStream<TcpStream>) -> Self {
         let exporter = ExporterValue::derive(stream.get_ref().1).unwrap();
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = TokioIo::new(stream);
