@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::failure::Failure;
 use crate::ingress;
+use crate::pki::PkiCommand;
 
 /// Binds OAuth access tokens to the TLS connection that they travel on, so that a stolen token is
 /// of no use to a thief.
@@ -50,6 +51,12 @@ pub(crate) enum Command {
     Man {
         /// Where to; it must exist
         dir: PathBuf,
+    },
+    /// Make certificates for development
+    #[command(arg_required_else_help = true)]
+    Pki {
+        #[command(subcommand)]
+        command: PkiCommand,
     },
 }
 

@@ -4,6 +4,7 @@ mod arguments;
 mod failure;
 mod ingress;
 mod logging;
+mod pki;
 mod receipt;
 mod settings;
 
@@ -28,5 +29,6 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
         }
         Command::Ingress(options) => ingress::run(*options),
         Command::Man { dir } => arguments::write_man_pages(&dir),
+        Command::Pki { command } => pki::run(command),
     }
 }

@@ -2,7 +2,9 @@
 //! (GW-1, GW-2, GW-4).
 
 mod certificate;
+mod inputs;
 mod metadata;
+mod ops;
 mod options;
 mod plan;
 mod proxy;
@@ -15,7 +17,6 @@ use std::process::ExitCode;
 
 pub(crate) use self::options::Options;
 use self::plan::{Memory, Plan};
-use self::serve::Running;
 use self::values::ListenAt;
 use crate::failure::Failure;
 
@@ -28,7 +29,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match options.check {
             true => check(&options),
-            false => serve(options).await,
+            false => ops::run(options).await,
         }
     })
 }
@@ -39,24 +40,7 @@ fn check(options: &Options) -> Result<ExitCode, Failure> {
         ListenAt::Tcp(addr) => Some(addr.port()),
         ListenAt::Unix(_) => None,
     };
-    Plan::new(options, port, &Memory::new(), None)?;
+    Plan::new(options, port, &Memory::new())?;
     tracing::info!("the configuration can be used");
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn serve(options: Options) -> Result<ExitCode, Failure> {
-    let running = Running::start(options).await?;
-    let options = running.options().await;
-    tracing::info!(
-        upstream = %options.upstream,
-        policy = ?options.policy.policy,
-        observe = options.policy.observe,
-        "listening on {}",
-        running.listening()
-    );
-    // `ops` puts here: the admin listener, watching and reloading, SIGTERM.
-    tokio::signal::ctrl_c().await.map_err(Failure::failed)?;
-    running.stop();
-    running.finished().await;
     Ok(ExitCode::SUCCESS)
 }

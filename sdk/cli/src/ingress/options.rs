@@ -1,11 +1,12 @@
 //! The options of `bowline ingress`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bowline::server::{AcceptPolicy, Origin};
 use clap::{Args, ValueEnum};
 
+use super::ops::AdminOptions;
 use super::secret::SecretAt;
 use super::values::{ListenAt, Pattern, UpstreamAt, duration, size};
 
@@ -58,6 +59,57 @@ pub(crate) struct Options {
     pub(crate) passing: PassingOptions,
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
+    #[command(flatten)]
+    pub(crate) admin: AdminOptions,
+}
+
+impl Options {
+    /// The files that they name, and that are watched.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> = vec![&self.cert, &self.key, &self.client_ca];
+        files.extend(self.tokens.files());
+        files.extend(self.policy.resource_metadata.as_deref());
+        let receipt = self.passing.receipt_key.as_ref();
+        files.extend(receipt.and_then(SecretAt::file));
+        files
+    }
+
+    /// Which options were changed that are read at the start only.
+    pub(crate) fn changed_but_fixed(&self, former: &Self) -> Vec<&'static str> {
+        let fixed = |options: &Self| {
+            let limits = &options.limits;
+            [
+                ("--listen", options.listen.to_string()),
+                (
+                    "--upstream",
+                    format!("{} {}", options.upstream, options.upstream_h2c),
+                ),
+                ("--admin", format!("{:?}", options.admin)),
+                (
+                    "a limit of connections",
+                    format!(
+                        "{:?}",
+                        (
+                            (limits.max_connections, limits.max_connections_per_client),
+                            (limits.max_requests, limits.max_streams, limits.max_head),
+                            (limits.handshake_timeout, limits.first_request_timeout),
+                            (limits.idle_timeout, limits.stalled_timeout),
+                            (limits.max_connection_age, limits.drain_timeout),
+                            (
+                                limits.upstream_connect_timeout,
+                                limits.upstream_idle_timeout
+                            ),
+                        )
+                    ),
+                ),
+            ]
+        };
+        let pairs = fixed(self).into_iter().zip(fixed(former));
+        pairs
+            .filter(|((_, now), (_, then))| now != then)
+            .map(|((name, _), _)| name)
+            .collect()
+    }
 }
 
 /// One of three ways to know that a token is valid.
@@ -97,6 +149,22 @@ pub(crate) struct TokenOptions {
     /// The service validates tokens itself; only their binding is checked here (GW-4)
     #[arg(long)]
     pub(crate) binding_only: bool,
+}
+
+impl TokenOptions {
+    /// The files that they name.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let jwks = self.jwks.as_deref().filter(|at| !at.contains("://"));
+        let secret = self.introspect_secret.as_ref();
+        let paths = [
+            jwks.map(Path::new),
+            secret.and_then(SecretAt::file),
+            self.introspect_cert.as_deref(),
+            self.introspect_key.as_deref(),
+            self.authority_ca.as_deref(),
+        ];
+        paths.into_iter().flatten().collect()
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -140,6 +208,14 @@ pub(crate) enum Policy {
     RequireProof,
     /// Only tokens that the authorization server marked (`tls_exp`), with their proof
     RequireSession,
+}
+
+impl Policy {
+    /// As it is written on the command line.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 impl From<Policy> for AcceptPolicy {

@@ -14,10 +14,12 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::Layer;
 
+use super::inputs::Inputs;
+use super::ops::{Access, InFlight};
 use super::options::Options;
 use super::plan::{self, Memory, Plan};
 use super::proxy::{Front, Proxy};
-use super::tokens::{TokenSource, Tokens};
+use super::tokens::{self, Tokens};
 use super::values::ListenAt;
 use crate::failure::Failure;
 
@@ -36,8 +38,12 @@ pub(crate) struct Running {
     tls: TlsReloader,
     layer: Reloader<Tokens>,
     proxy: Proxy,
-    /// The options in use, and what the validator was made from. One reload at a time.
-    options: Mutex<(Options, TokenSource)>,
+    /// The options in use. One reload at a time.
+    options: Mutex<Options>,
+    /// What the validator and the TLS configuration in use were made of.
+    made_of: Mutex<MadeOf>,
+    in_flight: Arc<InFlight>,
+    drain_timeout: Duration,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
@@ -52,11 +58,12 @@ impl Running {
         let limits = plan::connection_limits(&options.limits)?;
         let serve_options = plan::serve_options(&options.limits);
         // Before the socket is opened; the port is known only afterwards if it is 0.
-        Plan::new(&options, port_of(&options.listen), &memory, None)?;
+        Plan::new(&options, port_of(&options.listen), &memory)?;
         let socket = Socket::bind(&options.listen).await?;
         let listening = socket.local(&options.listen);
         let port = port_of(&listening);
-        let plan = Plan::new(&options, port, &memory, None)?;
+        let made_of = MadeOf::read(&options);
+        let plan = Plan::new(&options, port, &memory)?;
 
         let acceptor = Acceptor::new(plan.tls)
             .handshake_timeout(options.limits.handshake_timeout)
@@ -68,8 +75,10 @@ impl Running {
         let proxy = Proxy::new(&options, plan.passing);
         // The access log goes around `Front`, whose responses carry what it needs as extensions:
         // `Refused` (of the ingress), `bowline_proof::Check` or `DpopCheck` (of the binding layer),
-        // or `VerifiedBinding` (of a request that was passed on).
-        let service = Front(layer.layer(proxy.clone()));
+        // or `Passed` and `VerifiedBinding` (of a request that was passed on).
+        let in_flight = InFlight::new();
+        let service = Access::new(Front(layer.layer(proxy.clone())), in_flight.clone());
+        let drain_timeout = options.limits.drain_timeout;
         let (stop, stopped) = watch::channel(false);
         let serving = socket.serve(acceptor, limits, service, serve_options, stopped)?;
         Ok(Self {
@@ -79,7 +88,10 @@ impl Running {
             tls,
             layer: reloader,
             proxy,
-            options: Mutex::new((options, plan.token_source)),
+            options: Mutex::new(options),
+            made_of: Mutex::new(made_of),
+            in_flight,
+            drain_timeout,
             stop,
             serving,
         })
@@ -97,23 +109,43 @@ impl Running {
     ///
     /// # Errors
     /// They cannot be used: the former ones stay in use.
-    #[allow(dead_code, reason = "ops calls it")]
     pub(crate) async fn reload(&self, options: Options) -> Result<(), Failure> {
         let mut current = self.options.lock().await;
-        let plan = Plan::new(&options, self.port, &self.memory, Some(&current.1))?;
+        let made_of = MadeOf::read(&options);
+        let mut plan = Plan::new(&options, self.port, &self.memory)?;
+        let mut former = self.made_of.lock().await;
+        if made_of.tokens == former.tokens {
+            // It knows the key set and tokens that it has seen, which a new one would have to fetch
+            // first, while requests wait or fail.
+            plan.checks.keep_tokens();
+        }
         // The validator with all else: a request is checked by one configuration.
         self.layer
             .reload(|layer| plan.checks.onto(layer))
             .map_err(Failure::usage)?;
-        self.tls.replace(plan.tls);
+        if made_of.tls != former.tls {
+            // With another one no session from before can be resumed.
+            self.tls.replace(plan.tls);
+        }
+        *former = made_of;
         self.proxy.replace(plan.passing);
-        *current = (options, plan.token_source);
+        *current = options;
         Ok(())
     }
 
     /// The options in use.
     pub(crate) async fn options(&self) -> Options {
-        self.options.lock().await.0.clone()
+        self.options.lock().await.clone()
+    }
+
+    /// The requests under way.
+    pub(crate) fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
+    }
+
+    /// How long draining may take.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
     }
 
     /// Stops listening and drains.
@@ -127,6 +159,33 @@ impl Running {
         let _ = self.serving.await;
         if let ListenAt::Unix(path) = &self.listening {
             let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+struct MadeOf {
+    tokens: Inputs,
+    tls: Inputs,
+}
+
+impl MadeOf {
+    /// Before they are made: what changes during that is seen by the next reload.
+    fn read(options: &Options) -> Self {
+        let policy = &options.policy;
+        // By these it is decided whether the handshake demands a certificate.
+        let demand = format!(
+            "{:?} {} {} {}",
+            policy.policy,
+            policy.observe,
+            policy.public.is_empty(),
+            policy.resource_metadata.is_some()
+        );
+        Self {
+            tokens: tokens::inputs(&options.tokens),
+            tls: Inputs::of(
+                &[&demand],
+                &[&options.cert, &options.key, &options.client_ca],
+            ),
         }
     }
 }

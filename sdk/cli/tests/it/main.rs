@@ -2,4 +2,6 @@
 
 mod ingress;
 mod oidc;
+mod ops;
+mod pki;
 mod settings;

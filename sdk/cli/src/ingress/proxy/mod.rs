@@ -52,6 +52,10 @@ pub(crate) struct Passing {
     pub(crate) behind_proxies: bool,
 }
 
+/// The binding layer has let the request through. Found among the extensions of the response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed;
+
 /// The innermost service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Proxy(Arc<Shared>);
@@ -101,6 +105,7 @@ impl Service<Request<Incoming>> for Proxy {
                 Err(refused) => answer::refusal(refused),
             };
             // For the access log, which does not see what the layers have found.
+            response.extensions_mut().insert(Passed);
             if let Some(binding) = binding {
                 response.extensions_mut().insert(binding);
             }
