@@ -6,4 +6,5 @@ pub(crate) mod fixture;
 mod malformed;
 mod policies;
 mod streams;
+pub(crate) mod threats;
 mod upstream;

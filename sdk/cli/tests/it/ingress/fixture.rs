@@ -99,10 +99,14 @@ impl Scene {
 
     /// The command with what every ingress needs.
     pub(crate) fn command(&self, upstream: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+        let mut command = self.command_without_listen(upstream);
+        command.args(["--listen", "127.0.0.1:0"]);
         command
-            .arg("ingress")
-            .args(["--listen", "127.0.0.1:0", "--upstream", upstream]);
+    }
+
+    pub(crate) fn command_without_listen(&self, upstream: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+        command.args(["ingress", "--upstream", upstream]);
         for (option, file) in [
             ("--cert", "server.pem"),
             ("--key", "server.key"),
@@ -472,7 +476,10 @@ enum Sender {
 }
 
 impl Http {
-    pub(crate) async fn over(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) async fn over<IO>(stream: TlsStream<IO>) -> Self
+    where
+        IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
         let exporter = ExporterValue::derive(stream.get_ref().1).unwrap();
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = TokioIo::new(stream);
