@@ -40,7 +40,7 @@ fn check(options: &Options) -> Result<ExitCode, Failure> {
         ListenAt::Tcp(addr) => Some(addr.port()),
         ListenAt::Unix(_) => None,
     };
-    Plan::new(options, port, &Memory::new())?;
+    Plan::new(options, port, &Memory::new(), None)?;
     tracing::info!("the configuration can be used");
     Ok(ExitCode::SUCCESS)
 }

@@ -29,11 +29,6 @@ impl SecretAt {
         self.0.strip_prefix('@').map(Path::new)
     }
 
-    /// The option's text, which is the secret if it is neither `@FILE` nor `-`.
-    pub(crate) fn given(&self) -> &str {
-        &self.0
-    }
-
     /// The secret's bytes, without the line end behind it. `option` is the option's name.
     pub(crate) fn read(&self, option: &str) -> Result<Vec<u8>, Failure> {
         let mut secret = match self.file() {

@@ -19,7 +19,7 @@ use super::ops::{Access, InFlight};
 use super::options::Options;
 use super::plan::{self, Memory, Plan};
 use super::proxy::{Front, Proxy};
-use super::tokens::{self, Tokens};
+use super::tokens::{TokenSource, Tokens};
 use super::values::ListenAt;
 use crate::failure::Failure;
 
@@ -38,10 +38,10 @@ pub(crate) struct Running {
     tls: TlsReloader,
     layer: Reloader<Tokens>,
     proxy: Proxy,
-    /// The options in use. One reload at a time.
-    options: Mutex<Options>,
-    /// What the validator and the TLS configuration in use were made of.
-    made_of: Mutex<MadeOf>,
+    /// The options in use, and what the validator was made from. One reload at a time.
+    options: Mutex<(Options, TokenSource)>,
+    /// What the TLS configuration in use was made from.
+    tls_inputs: Mutex<Inputs>,
     in_flight: Arc<InFlight>,
     drain_timeout: Duration,
     stop: watch::Sender<bool>,
@@ -58,12 +58,12 @@ impl Running {
         let limits = plan::connection_limits(&options.limits)?;
         let serve_options = plan::serve_options(&options.limits);
         // Before the socket is opened; the port is known only afterwards if it is 0.
-        Plan::new(&options, port_of(&options.listen), &memory)?;
+        Plan::new(&options, port_of(&options.listen), &memory, None)?;
         let socket = Socket::bind(&options.listen).await?;
         let listening = socket.local(&options.listen);
         let port = port_of(&listening);
-        let made_of = MadeOf::read(&options);
-        let plan = Plan::new(&options, port, &memory)?;
+        let tls_inputs = tls_inputs(&options);
+        let plan = Plan::new(&options, port, &memory, None)?;
 
         let acceptor = Acceptor::new(plan.tls)
             .handshake_timeout(options.limits.handshake_timeout)
@@ -88,8 +88,8 @@ impl Running {
             tls,
             layer: reloader,
             proxy,
-            options: Mutex::new(options),
-            made_of: Mutex::new(made_of),
+            options: Mutex::new((options, plan.token_source)),
+            tls_inputs: Mutex::new(tls_inputs),
             in_flight,
             drain_timeout,
             stop,
@@ -111,31 +111,26 @@ impl Running {
     /// They cannot be used: the former ones stay in use.
     pub(crate) async fn reload(&self, options: Options) -> Result<(), Failure> {
         let mut current = self.options.lock().await;
-        let made_of = MadeOf::read(&options);
-        let mut plan = Plan::new(&options, self.port, &self.memory)?;
-        let mut former = self.made_of.lock().await;
-        if made_of.tokens == former.tokens {
-            // It knows the key set and tokens that it has seen, which a new one would have to fetch
-            // first, while requests wait or fail.
-            plan.checks.keep_tokens();
-        }
+        let tls_inputs = tls_inputs(&options);
+        let plan = Plan::new(&options, self.port, &self.memory, Some(&current.1))?;
         // The validator with all else: a request is checked by one configuration.
         self.layer
             .reload(|layer| plan.checks.onto(layer))
             .map_err(Failure::usage)?;
-        if made_of.tls != former.tls {
+        let mut former = self.tls_inputs.lock().await;
+        if tls_inputs != *former {
             // With another one no session from before can be resumed.
             self.tls.replace(plan.tls);
         }
-        *former = made_of;
+        *former = tls_inputs;
         self.proxy.replace(plan.passing);
-        *current = options;
+        *current = (options, plan.token_source);
         Ok(())
     }
 
     /// The options in use.
     pub(crate) async fn options(&self) -> Options {
-        self.options.lock().await.clone()
+        self.options.lock().await.0.clone()
     }
 
     /// The requests under way.
@@ -163,31 +158,19 @@ impl Running {
     }
 }
 
-struct MadeOf {
-    tokens: Inputs,
-    tls: Inputs,
-}
-
-impl MadeOf {
-    /// Before they are made: what changes during that is seen by the next reload.
-    fn read(options: &Options) -> Self {
-        let policy = &options.policy;
-        // By these it is decided whether the handshake demands a certificate.
-        let demand = format!(
-            "{:?} {} {} {}",
-            policy.policy,
-            policy.observe,
-            policy.public.is_empty(),
-            policy.resource_metadata.is_some()
-        );
-        Self {
-            tokens: tokens::inputs(&options.tokens),
-            tls: Inputs::of(
-                &[&demand],
-                &[&options.cert, &options.key, &options.client_ca],
-            ),
-        }
-    }
+/// Read before it is made: what changes during that is seen by the next reload.
+fn tls_inputs(options: &Options) -> Inputs {
+    let policy = &options.policy;
+    // By these it is decided whether the handshake demands a certificate.
+    let demand = format!(
+        "{:?} {} {} {}",
+        policy.policy,
+        policy.observe,
+        policy.public.is_empty(),
+        policy.resource_metadata.is_some()
+    );
+    let files: [&Path; 3] = [&options.cert, &options.key, &options.client_ca];
+    Inputs::of(&[&demand], &files)
 }
 
 fn port_of(listen: &ListenAt) -> Option<u16> {

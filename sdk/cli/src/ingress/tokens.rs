@@ -1,13 +1,15 @@
 //! How tokens are validated (RS-2): one of three ways.
 
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
 use bowline::server::{
     AccessToken, ExpectedClaims, IntrospectionEndpoint, IntrospectionValidator, Jwks, JwksUrl,
     JwtValidator, Requester, TokenError, TokenValidator, UpstreamValidates, ValidToken,
 };
 
-use super::inputs::Inputs;
 use super::options::TokenOptions;
-use super::secret::{self, SecretAt};
+use super::secret;
 use crate::failure::Failure;
 
 /// The validator that configuration names: one type, because a reload may replace one kind by
@@ -91,13 +93,25 @@ impl Tokens {
     }
 }
 
-/// All that [`Tokens::new`] reads, the files' contents included.
-pub(crate) fn inputs(options: &TokenOptions) -> Inputs {
-    // Shows where a secret is, and not the secret.
-    let told = format!("{options:?}");
-    let secret = options.introspect_secret.as_ref();
-    let secret = secret.map_or("", SecretAt::given);
-    Inputs::of(&[&told, secret], &options.files())
+/// What a validator was made from: the options, and a hash of each file that they name. A reload
+/// that changes none of it keeps the validator, and so its keys and what it knows of tokens.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TokenSource {
+    options: TokenOptions,
+    files: Vec<Option<[u8; 32]>>,
+}
+
+impl TokenSource {
+    pub(crate) fn of(options: &TokenOptions) -> Self {
+        let hash = |path: &Path| {
+            let content = std::fs::read(path).ok()?;
+            digest(&SHA256, &content).as_ref().try_into().ok()
+        };
+        Self {
+            options: options.clone(),
+            files: options.files().into_iter().map(hash).collect(),
+        }
+    }
 }
 
 /// An option that would silently do nothing is a mistake.
