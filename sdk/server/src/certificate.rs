@@ -35,6 +35,8 @@ pub struct ClientCertificate {
 /// How this end came to trust a client's certificate, so that it can ask again (RS-1).
 struct Trust {
     tls: Arc<CurrentTls>,
+    /// How often the roots had been replaced before they verified this certificate.
+    replacements: AtomicU64,
     /// Changes when the roots are replaced: from before they verified this certificate.
     replaced: watch::Receiver<()>,
     intermediates: Vec<CertificateDer<'static>>,
@@ -74,11 +76,12 @@ impl ClientCertificate {
         })
     }
 
-    /// A certificate that was accepted in a handshake by this configuration, with these
-    /// intermediates.
+    /// A certificate that was accepted in a handshake, with these intermediates, by a configuration
+    /// after this number of replacements.
     pub(crate) fn verified(
         chain: &[CertificateDer<'_>],
         tls: Arc<CurrentTls>,
+        replacements: u64,
         clock: &Clock,
     ) -> Option<Result<Self, KeyError>> {
         let (leaf, intermediates) = chain.split_first()?;
@@ -99,7 +102,8 @@ impl ClientCertificate {
                 .fetch_min(earliest, Ordering::Relaxed);
         }
         certificate.trust = Some(Trust {
-            replaced: tls.replacements(),
+            replacements: AtomicU64::new(replacements),
+            replaced: tls.subscribe(),
             tls,
             intermediates: intermediates
                 .iter()
@@ -115,6 +119,7 @@ impl ClientCertificate {
         let Some(trust) = &self.trust else {
             return Ok(());
         };
+        let replacements = trust.tls.replacements();
         let now = trust.clock.now();
         let verified = match &trust.tls.load().client_verifier {
             Some(verifier) => verifier.verify_client_cert(&self.der, &trust.intermediates, now),
@@ -123,13 +128,29 @@ impl ClientCertificate {
             )),
         };
         match verified {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                trust
+                    .replacements
+                    .fetch_max(replacements, Ordering::Relaxed);
+                Ok(())
+            }
             Err(error) => {
                 let past = now.as_secs().saturating_sub(1);
                 self.valid_until.fetch_min(past, Ordering::Relaxed);
                 Err(error)
             }
         }
+    }
+
+    /// RS-1: verifies it again, if the roots were replaced since. It is asked for every request.
+    pub(crate) fn verify_if_replaced(&self) -> Result<(), rustls::Error> {
+        let is_current = self.trust.as_ref().is_none_or(|trust| {
+            trust.replacements.load(Ordering::Relaxed) == trust.tls.replacements()
+        });
+        if is_current {
+            return Ok(());
+        }
+        self.verify_again()
     }
 
     /// Changes when it should be verified again, because the roots were replaced.

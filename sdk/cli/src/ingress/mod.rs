@@ -2,6 +2,7 @@
 //! (GW-1, GW-2, GW-4).
 
 mod certificate;
+mod inputs;
 mod metadata;
 mod ops;
 mod options;
@@ -39,7 +40,7 @@ fn check(options: &Options) -> Result<ExitCode, Failure> {
         ListenAt::Tcp(addr) => Some(addr.port()),
         ListenAt::Unix(_) => None,
     };
-    Plan::new(options, port, &Memory::new())?;
+    Plan::new(options, port, &Memory::new(), None)?;
     tracing::info!("the configuration can be used");
     Ok(ExitCode::SUCCESS)
 }

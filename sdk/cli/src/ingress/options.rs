@@ -119,7 +119,7 @@ impl Options {
 }
 
 /// One of three ways to know that a token is valid.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Tokens (one of --jwks, --introspect, --binding-only)")]
 pub(crate) struct TokenOptions {
     /// Tokens are JWTs, signed by keys of this set

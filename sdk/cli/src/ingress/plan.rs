@@ -17,7 +17,7 @@ use super::metadata;
 use super::options::{LimitOptions, Options, PolicyOptions};
 use super::proxy::Passing;
 use super::secret;
-use super::tokens::Tokens;
+use super::tokens::{TokenSource, Tokens};
 use super::values::Pattern;
 use crate::failure::Failure;
 use crate::receipt::ReceiptKey;
@@ -36,11 +36,12 @@ pub(crate) struct Plan {
     pub(crate) tls: ServerTls,
     pub(crate) checks: Checks,
     pub(crate) passing: Passing,
+    pub(crate) token_source: TokenSource,
 }
 
 /// What the binding layer checks.
 pub(crate) struct Checks {
-    /// `None`: those in use stay.
+    /// `None`: the former validator stays.
     tokens: Option<Tokens>,
     policy: AcceptPolicy,
     observe: bool,
@@ -79,11 +80,6 @@ impl Checks {
             .observe(self.observe)
     }
 
-    /// The validator in use stays.
-    pub(crate) fn keep_tokens(&mut self) {
-        self.tokens = None;
-    }
-
     /// Whether the handshake demands a client certificate (RS-1).
     fn demand_certificates(&self) -> bool {
         let has_public = self.public_count > 0 || self.metadata.is_some();
@@ -113,7 +109,8 @@ impl Memory {
 
 impl Plan {
     /// Reads every file that the options name. `port` is the one that is listened on, if there is
-    /// one: the default external origins have it.
+    /// one: the default external origins have it. `former` is what the validator in use was made
+    /// from.
     ///
     /// # Errors
     /// What cannot be read, cannot be used, or cannot be together; each says what to do.
@@ -121,6 +118,7 @@ impl Plan {
         options: &Options,
         port: Option<u16>,
         memory: &Memory,
+        former: Option<&TokenSource>,
     ) -> Result<Self, Failure> {
         let policy = &options.policy;
         refuse_contradictions(options)?;
@@ -140,8 +138,13 @@ impl Plan {
             Some(path) => Some(metadata::read(path)?),
             None => None,
         };
+        let token_source = TokenSource::of(&options.tokens);
+        let tokens = match former == Some(&token_source) {
+            true => None,
+            false => Some(Tokens::new(&options.tokens)?),
+        };
         let checks = Checks {
-            tokens: Some(Tokens::new(&options.tokens)?),
+            tokens,
             policy: policy.policy.into(),
             observe: policy.observe,
             origins: origins(policy, &certificate, port)?,
@@ -170,6 +173,7 @@ impl Plan {
             tls,
             checks,
             passing: passing(options, metadata)?,
+            token_source,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::failure::Failure;
 
 /// Where a secret is: `@FILE`, `-` for standard input, or the secret itself.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SecretAt(String);
 
 impl FromStr for SecretAt {
@@ -29,18 +29,11 @@ impl SecretAt {
         self.0.strip_prefix('@').map(Path::new)
     }
 
-    /// The option's text, which is the secret if it is neither `@FILE` nor `-`.
-    pub(crate) fn given(&self) -> &str {
-        &self.0
-    }
-
     /// The secret's bytes, without the line end behind it. `option` is the option's name.
     pub(crate) fn read(&self, option: &str) -> Result<Vec<u8>, Failure> {
         let mut secret = match self.file() {
             Some(path) => read_private(path, option)?,
-            None if self.0 == "-" => standard_input().map_err(|error| {
-                Failure::usage(format!("{option}: standard input cannot be read: {error}"))
-            })?,
+            None if self.0 == "-" => standard_input(option)?,
             None => {
                 self.warn_if_listed(option);
                 self.0.clone().into_bytes()
@@ -70,16 +63,25 @@ impl SecretAt {
     }
 }
 
-/// It can be read only once, and is needed again when the ingress reloads.
-fn standard_input() -> std::io::Result<Vec<u8>> {
-    static READ: Mutex<Option<Vec<u8>>> = Mutex::new(None);
-    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(text) = &*read {
-        return Ok(text.clone());
+/// Standard input, which is there once, for one option; a reload gets the same.
+fn standard_input(option: &str) -> Result<Vec<u8>, Failure> {
+    static TAKEN: Mutex<Option<(String, Vec<u8>)>> = Mutex::new(None);
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*taken {
+        Some((by, text)) if by == option => return Ok(text.clone()),
+        Some((by, _)) => {
+            return Err(Failure::usage(format!(
+                "{option}: standard input is {by}'s already; use @FILE"
+            )));
+        }
+        None => {}
     }
     let mut text = Vec::new();
-    std::io::stdin().read_to_end(&mut text)?;
-    Ok(read.insert(text).clone())
+    std::io::stdin().read_to_end(&mut text).map_err(|error| {
+        Failure::usage(format!("{option}: standard input cannot be read: {error}"))
+    })?;
+    *taken = Some((option.to_owned(), text.clone()));
+    Ok(text)
 }
 
 /// Shows no secret.

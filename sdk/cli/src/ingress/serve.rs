@@ -14,11 +14,12 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::Layer;
 
+use super::inputs::Inputs;
 use super::ops::{Access, InFlight};
 use super::options::Options;
 use super::plan::{self, Memory, Plan};
 use super::proxy::{Front, Proxy};
-use super::tokens::{self, Tokens};
+use super::tokens::{TokenSource, Tokens};
 use super::values::ListenAt;
 use crate::failure::Failure;
 
@@ -37,10 +38,10 @@ pub(crate) struct Running {
     tls: TlsReloader,
     layer: Reloader<Tokens>,
     proxy: Proxy,
-    /// The options in use. One reload at a time.
-    options: Mutex<Options>,
-    /// What the validator in use was made of.
-    token_inputs: Mutex<[u8; 32]>,
+    /// The options in use, and what the validator was made from. One reload at a time.
+    options: Mutex<(Options, TokenSource)>,
+    /// What the TLS configuration in use was made from.
+    tls_inputs: Mutex<Inputs>,
     in_flight: Arc<InFlight>,
     drain_timeout: Duration,
     stop: watch::Sender<bool>,
@@ -57,12 +58,12 @@ impl Running {
         let limits = plan::connection_limits(&options.limits)?;
         let serve_options = plan::serve_options(&options.limits);
         // Before the socket is opened; the port is known only afterwards if it is 0.
-        Plan::new(&options, port_of(&options.listen), &memory)?;
+        Plan::new(&options, port_of(&options.listen), &memory, None)?;
         let socket = Socket::bind(&options.listen).await?;
         let listening = socket.local(&options.listen);
         let port = port_of(&listening);
-        let token_inputs = tokens::inputs(&options.tokens);
-        let plan = Plan::new(&options, port, &memory)?;
+        let tls_inputs = tls_inputs(&options);
+        let plan = Plan::new(&options, port, &memory, None)?;
 
         let acceptor = Acceptor::new(plan.tls)
             .handshake_timeout(options.limits.handshake_timeout)
@@ -87,8 +88,8 @@ impl Running {
             tls,
             layer: reloader,
             proxy,
-            options: Mutex::new(options),
-            token_inputs: Mutex::new(token_inputs),
+            options: Mutex::new((options, plan.token_source)),
+            tls_inputs: Mutex::new(tls_inputs),
             in_flight,
             drain_timeout,
             stop,
@@ -110,28 +111,26 @@ impl Running {
     /// They cannot be used: the former ones stay in use.
     pub(crate) async fn reload(&self, options: Options) -> Result<(), Failure> {
         let mut current = self.options.lock().await;
-        let token_inputs = tokens::inputs(&options.tokens);
-        let mut plan = Plan::new(&options, self.port, &self.memory)?;
-        let mut former_inputs = self.token_inputs.lock().await;
-        if token_inputs == *former_inputs {
-            // It knows the key set and tokens that it has seen, which a new one would have to fetch
-            // first, while requests wait or fail.
-            plan.checks.keep_tokens();
-        }
+        let tls_inputs = tls_inputs(&options);
+        let plan = Plan::new(&options, self.port, &self.memory, Some(&current.1))?;
         // The validator with all else: a request is checked by one configuration.
         self.layer
             .reload(|layer| plan.checks.onto(layer))
             .map_err(Failure::usage)?;
-        *former_inputs = token_inputs;
-        self.tls.replace(plan.tls);
+        let mut former = self.tls_inputs.lock().await;
+        if tls_inputs != *former {
+            // With another one no session from before can be resumed.
+            self.tls.replace(plan.tls);
+        }
+        *former = tls_inputs;
         self.proxy.replace(plan.passing);
-        *current = options;
+        *current = (options, plan.token_source);
         Ok(())
     }
 
     /// The options in use.
     pub(crate) async fn options(&self) -> Options {
-        self.options.lock().await.clone()
+        self.options.lock().await.0.clone()
     }
 
     /// The requests under way.
@@ -157,6 +156,21 @@ impl Running {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Read before it is made: what changes during that is seen by the next reload.
+fn tls_inputs(options: &Options) -> Inputs {
+    let policy = &options.policy;
+    // By these it is decided whether the handshake demands a certificate.
+    let demand = format!(
+        "{:?} {} {} {}",
+        policy.policy,
+        policy.observe,
+        policy.public.is_empty(),
+        policy.resource_metadata.is_some()
+    );
+    let files: [&Path; 3] = [&options.cert, &options.key, &options.client_ca];
+    Inputs::of(&[&demand], &files)
 }
 
 fn port_of(listen: &ListenAt) -> Option<u16> {

@@ -1,6 +1,8 @@
 //! How tokens are validated (RS-2): one of three ways.
 
-use aws_lc_rs::digest;
+use std::path::Path;
+
+use aws_lc_rs::digest::{SHA256, digest};
 use bowline::server::{
     AccessToken, ExpectedClaims, IntrospectionEndpoint, IntrospectionValidator, Jwks, JwksUrl,
     JwtValidator, Requester, TokenError, TokenValidator, UpstreamValidates, ValidToken,
@@ -91,22 +93,25 @@ impl Tokens {
     }
 }
 
-/// A digest of all that [`Tokens::new`] reads, the files' contents included. A file that cannot be
-/// read counts as empty: `new` says so.
-pub(crate) fn inputs(options: &TokenOptions) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    // Shows where a secret is, and not the secret.
-    context.update(format!("{options:?}").as_bytes());
-    if let Some(secret) = &options.introspect_secret {
-        context.update(secret.given().as_bytes());
+/// What a validator was made from: the options, and a hash of each file that they name. A reload
+/// that changes none of it keeps the validator, and so its keys and what it knows of tokens.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TokenSource {
+    options: TokenOptions,
+    files: Vec<Option<[u8; 32]>>,
+}
+
+impl TokenSource {
+    pub(crate) fn of(options: &TokenOptions) -> Self {
+        let hash = |path: &Path| {
+            let content = std::fs::read(path).ok()?;
+            digest(&SHA256, &content).as_ref().try_into().ok()
+        };
+        Self {
+            options: options.clone(),
+            files: options.files().into_iter().map(hash).collect(),
+        }
     }
-    for file in options.files() {
-        let content = std::fs::read(file).unwrap_or_default();
-        context.update(digest::digest(&digest::SHA256, &content).as_ref());
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
 }
 
 /// An option that would silently do nothing is a mistake.

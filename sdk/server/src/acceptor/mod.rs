@@ -155,13 +155,13 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let tls = self.tls.load();
-        let accept = TlsAcceptor::from(tls.config.clone()).accept(io);
+        let replacements = self.tls.replacements();
+        let accept = TlsAcceptor::from(self.tls.load().config.clone()).accept(io);
         let stream = timeout(self.handshake_timeout, tls::handshake(accept))
             .await
             .map_err(|_| AcceptError(Cause::TimedOut(self.handshake_timeout)))?
             .map_err(|error| AcceptError(Cause::Handshake(error)))?;
-        let facts = self.facts(stream.get_ref().1, &tls, peer)?;
+        let facts = self.facts(stream.get_ref().1, replacements, peer)?;
         Ok((stream, Arc::new(facts)))
     }
 
@@ -169,24 +169,25 @@ impl Acceptor {
     fn facts(
         &self,
         connection: &ServerConnection,
-        tls: &Arc<ServerTls>,
+        replacements: u64,
         peer: Option<SocketAddr>,
     ) -> Result<ConnectionFacts, AcceptError> {
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         let chain = connection.peer_certificates().unwrap_or_default();
-        let certificate = ClientCertificate::verified(chain, self.tls.clone(), &self.clock)
-            .transpose()
-            .map_err(|error| AcceptError(Cause::ClientKey(error)))?;
+        let certificate =
+            ClientCertificate::verified(chain, self.tls.clone(), replacements, &self.clock)
+                .transpose()
+                .map_err(|error| AcceptError(Cause::ClientKey(error)))?;
         // RS-1: rustls takes the certificate chain of a resumed session from the ticket and does
         // not verify it again. It may have expired or lost its trust since.
         // Upstream: no issue; request 17 in `docs/src/upstream.md`.
         // And the roots may have been replaced during the handshake.
-        if (resumed || self.tls.has_replaced(tls))
-            && let Some(certificate) = &certificate
-        {
-            certificate
-                .verify_again()
-                .map_err(|error| AcceptError(Cause::ResumedCertificate(error)))?;
+        if let Some(certificate) = &certificate {
+            let verified = match resumed {
+                true => certificate.verify_again(),
+                false => certificate.verify_if_replaced(),
+            };
+            verified.map_err(|error| AcceptError(Cause::ResumedCertificate(error)))?;
         }
         let certificate = certificate.map(Arc::new);
         let exporter = ExporterValue::derive(connection)

@@ -16,7 +16,7 @@ use super::{Current, Settings, checks, rejection, transport};
 use crate::event::report_refusal;
 use crate::proxies::ForwardedFields;
 use crate::reserved_fields;
-use crate::{CloseReason, ConnectionFacts, TokenValidator};
+use crate::{ConnectionFacts, TokenValidator};
 
 /// The service that a [`BindingLayer`](super::BindingLayer) wraps around another.
 pub struct BindingService<S, V> {
@@ -83,9 +83,9 @@ async fn admit<V: TokenValidator, B: Default>(
     let forwarded = ForwardedFields::strip(&mut request.headers);
     let facts = connection_facts(request);
     if let Some(facts) = &facts
-        && checks::certificate_has_expired(facts, settings)
+        && let Some(reason) = checks::certificate_end(facts, settings)
     {
-        facts.drain(CloseReason::Certificate);
+        facts.drain(reason);
         report_refusal(observer, facts.id(), Check::Certificate.into());
         return Err(rejection::certificate_expired(
             request.version,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -12,6 +13,8 @@ use super::ServerTls;
 /// certificates that it has accepted.
 pub(crate) struct CurrentTls {
     tls: ArcSwap<ServerTls>,
+    /// How often it was replaced.
+    replacements: AtomicU64,
     replaced: watch::Sender<()>,
 }
 
@@ -19,6 +22,7 @@ impl CurrentTls {
     pub(crate) fn new(tls: ServerTls) -> Arc<Self> {
         Arc::new(Self {
             tls: ArcSwap::from_pointee(tls),
+            replacements: AtomicU64::new(0),
             replaced: watch::Sender::new(()),
         })
     }
@@ -27,18 +31,20 @@ impl CurrentTls {
         self.tls.load_full()
     }
 
-    /// Whether it is no longer the one in use.
-    pub(crate) fn has_replaced(&self, tls: &Arc<ServerTls>) -> bool {
-        !Arc::ptr_eq(tls, &*self.tls.load())
+    /// How often it has been replaced. What [`load`](Self::load) returns after this is at least as
+    /// new.
+    pub(crate) fn replacements(&self) -> u64 {
+        self.replacements.load(Ordering::Acquire)
     }
 
     /// Changes each time that it is replaced, from now on.
-    pub(crate) fn replacements(&self) -> watch::Receiver<()> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.replaced.subscribe()
     }
 
     fn replace(&self, tls: ServerTls) {
         self.tls.store(Arc::new(tls));
+        self.replacements.fetch_add(1, Ordering::Release);
         self.replaced.send_replace(());
     }
 }
@@ -53,7 +59,8 @@ impl TlsReloader {
     /// Handshakes that begin from now on use `tls`. Its session tickets have a key of their own, so
     /// that no session from before is resumed: its client makes a full handshake.
     ///
-    /// Open connections stay, if their client certificates still verify; the others are drained
+    /// Open connections stay, if their client certificates still verify. The others are drained, and
+    /// no request that comes over them from now on passes a [`BindingLayer`](crate::BindingLayer)
     /// (RS-1).
     pub fn replace(&self, tls: ServerTls) {
         self.0.replace(tls);

@@ -24,3 +24,4 @@ mod resumption;
 mod reverification;
 mod serving;
 mod stolen_ticket;
+mod tls_reload;

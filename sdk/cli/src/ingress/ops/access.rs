@@ -24,27 +24,40 @@ const TARGET: &str = "bowline::access";
 /// What follows is cut off in the log.
 const MAX_PATH: usize = 1024;
 
-/// How many requests are under way.
+/// How many requests have begun, and how they have ended.
 pub(crate) struct InFlight {
-    now: AtomicU64,
+    begun: AtomicU64,
+    answered: AtomicU64,
     cut: AtomicU64,
 }
 
 impl InFlight {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            now: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             cut: AtomicU64::new(0),
         })
     }
 
     pub(super) fn now(&self) -> u64 {
-        self.now.load(Ordering::Relaxed)
+        // In this order it is never below 0.
+        let ended = self.answered() + self.cut();
+        self.begun().saturating_sub(ended)
     }
 
-    /// How many have ended before their response had, whichever end did that.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// How many responses have reached their end.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::SeqCst)
+    }
+
+    /// How many have ended before, whichever end did that.
     pub(super) fn cut(&self) -> u64 {
-        self.cut.load(Ordering::Relaxed)
+        self.cut.load(Ordering::SeqCst)
     }
 }
 
@@ -106,7 +119,7 @@ struct Line {
 
 impl Line {
     fn begin<R>(request: &Request<R>, in_flight: Arc<InFlight>) -> Self {
-        in_flight.now.fetch_add(1, Ordering::Relaxed);
+        in_flight.begun.fetch_add(1, Ordering::SeqCst);
         gauge!("bowline_ingress_requests_in_flight").increment(1);
         let facts = request.extensions().get::<Arc<ConnectionFacts>>();
         Self {
@@ -154,7 +167,6 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.in_flight.now.fetch_sub(1, Ordering::Relaxed);
         gauge!("bowline_ingress_requests_in_flight").decrement(1);
         let took = self.begun.elapsed();
         let status = self.status.map(|status| status.as_u16());
@@ -163,8 +175,10 @@ impl Drop for Line {
             .increment(1);
         counter!("bowline_ingress_response_bytes_total").increment(self.bytes);
         histogram!("bowline_ingress_request_seconds").record(took);
-        if !self.ended {
-            self.in_flight.cut.fetch_add(1, Ordering::Relaxed);
+        if self.ended {
+            self.in_flight.answered.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.in_flight.cut.fetch_add(1, Ordering::SeqCst);
             counter!("bowline_ingress_requests_cut_total").increment(1);
         }
         let ms = (took.as_secs_f64() * 1e6).round() / 1e3;

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::fields;
+use super::places::Place;
 use super::sse::{COMMENT, Position};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -212,7 +212,7 @@ impl Body {
 pub(crate) struct ResponseBody {
     pub(super) inner: Incoming,
     pub(super) waiting: Waiting,
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) _place: Place,
 }
 
 /// What is done while the upstream sends nothing.

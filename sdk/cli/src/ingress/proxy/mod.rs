@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod fields;
 mod front;
+mod places;
 mod sse;
 mod upstream;
 
@@ -13,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bowline::server::{MetadataService, VerifiedBinding};
+use bowline::server::{ConnectionFacts, MetadataService, VerifiedBinding};
 use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE};
 use http::request::Parts;
@@ -22,7 +23,6 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use metrics::counter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 use tower::Service;
 
@@ -30,6 +30,7 @@ pub(crate) use self::answer::Refused;
 pub(crate) use self::body::Body;
 use self::body::{BodyError, RequestBody, ResponseBody, Waiting};
 pub(crate) use self::front::Front;
+use self::places::{Place, Places};
 use self::upstream::{Upstream, UpstreamError};
 use super::options::Options;
 use crate::receipt::ReceiptKey;
@@ -62,7 +63,7 @@ pub(crate) struct Proxy(Arc<Shared>);
 struct Shared {
     upstream: Upstream,
     passing: ArcSwap<Passing>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 impl Proxy {
@@ -76,7 +77,7 @@ impl Proxy {
                 limits.upstream_idle_timeout,
             ),
             passing: ArcSwap::from_pointee(passing),
-            places: Arc::new(Semaphore::new(limits.max_requests)),
+            places: Places::new(limits.max_requests),
         }))
     }
 
@@ -122,13 +123,7 @@ impl Shared {
             return Ok(own(metadata.clone(), request).await);
         }
         check_passable(&request, &passing)?;
-        let place = self.places.clone().try_acquire_owned().map_err(|_| {
-            Refused::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "requests",
-                "too many requests are under way (--max-requests)",
-            )
-        })?;
+        let place = self.place(&request)?;
         let (mut parts, body) = request.into_parts();
         let accepts_trailers = fields::accept_trailers(&parts.headers);
         let host = fields::host(&parts);
@@ -150,6 +145,19 @@ impl Shared {
         );
         let response = self.exchange(parts, body, &passing).await?;
         Ok(self.pass_back(response, place, &passing))
+    }
+
+    fn place(&self, request: &Request<Incoming>) -> Result<Place, Refused> {
+        let extensions = request.extensions();
+        let facts = extensions.get::<Arc<ConnectionFacts>>();
+        let client = self
+            .places
+            .client(extensions.get(), facts.map(|facts| &**facts));
+        self.places.take(client).ok_or(Refused::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "requests",
+            "too many requests are under way (--max-requests)",
+        ))
     }
 
     /// This end passes trailers on, if the client takes them (RFC 9110 section 10.1.4).
@@ -232,7 +240,7 @@ impl Shared {
     fn pass_back(
         &self,
         response: Response<Incoming>,
-        place: OwnedSemaphorePermit,
+        place: Place,
         passing: &Passing,
     ) -> Response<Body> {
         let waiting = match sse::is_event_stream(&response) {

@@ -101,21 +101,21 @@ impl Scene {
     }
 
     fn options(&self, more: &[&str]) -> Options {
+        let jwks = self.folder.join("jwks.json").display().to_string();
+        self.options_with(&jwks, more)
+    }
+
+    fn options_with(&self, jwks: &str, more: &[&str]) -> Options {
         let file = |name| self.folder.join(name).display().to_string();
         let upstream = format!("http://{}", self.upstream);
-        let (cert, key, ca, jwks) = (
-            file("server.pem"),
-            file("server.key"),
-            file("ca.pem"),
-            file("jwks.json"),
-        );
+        let (cert, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
         let all = [
             ["--listen", "127.0.0.1:0"],
             ["--cert", &cert],
             ["--key", &key],
             ["--client-ca", &ca],
             ["--upstream", &upstream],
-            ["--jwks", &jwks],
+            ["--jwks", jwks],
             ["--issuer", self.authority.issuer()],
             ["--audience", "https://resource.example"],
         ]
@@ -299,6 +299,37 @@ async fn rs_1_connections_of_a_withdrawn_authority_are_drained() {
     running.reload(scene.options(&[])).await.unwrap();
     within(client.ended).await.unwrap();
     assert_eq!(second.get(&token, &own).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn keys_are_kept_where_nothing_of_them_has_changed_and_read_at_once_where_it_has() {
+    let scene = Scene::new();
+    let url = scene.authority.jwks_url();
+    let roots = scene.folder.join("ca.pem").display().to_string();
+    let options = |more: &[&str]| {
+        let more = [&["--authority-ca", &roots], more].concat();
+        scene.options_with(&url, &more)
+    };
+    let running = Running::start(options(&[])).await.unwrap();
+    let mut client = scene.connect(&running).await;
+    let token = scene.token();
+    let own = proof(&scene.agent, &token, &client.exporter);
+    assert_eq!(client.get(&token, &own).await.0, StatusCode::OK);
+    running.reload(options(&["--observe"])).await.unwrap();
+    assert_eq!(client.get(&token, &own).await.0, StatusCode::OK);
+    assert_eq!(scene.authority.jwks_fetches(), 1);
+
+    let running = Running::start(scene.options(&[])).await.unwrap();
+    let mut client = scene.connect(&running).await;
+    let own = proof(&scene.agent, &token, &client.exporter);
+    assert_eq!(client.get(&token, &own).await.0, StatusCode::OK);
+    scene.authority.rotate_key();
+    let newer = scene.token();
+    let jwks = scene.authority.jwks().to_string();
+    std::fs::write(scene.folder.join("jwks.json"), jwks).unwrap();
+    running.reload(scene.options(&[])).await.unwrap();
+    let own = proof(&scene.agent, &newer, &client.exporter);
+    assert_eq!(client.get(&newer, &own).await.0, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -157,6 +157,25 @@ async fn shapes_that_smuggle_requests_are_refused_or_written_anew() {
     assert_serves(&scene, &ingress).await;
 }
 
+/// HTTP/2 has `:authority`, and may have `Host` beside it (RFC 9113 section 8.3.1).
+#[tokio::test]
+async fn an_authority_and_a_host_that_differ_are_refused() {
+    let (scene, upstream) = (Scene::new(), Upstream::echo());
+    let ingress = scene.start(&upstream, &[]).await;
+    let mut client = scene.connect(&ingress, Alpn::Http2).await;
+    let token = scene.session_bound();
+    for (host, status) in [("localhost", 200), ("other.example", 400), ("", 400)] {
+        let request = client.proved(&scene.agent, &token).header("host", host);
+        assert_eq!(client.get(request).await.status, status, "{host}");
+    }
+    let twice = client.proved(&scene.agent, &token);
+    let twice = twice
+        .header("host", "localhost")
+        .header("host", "localhost");
+    assert_eq!(client.get(twice).await.status, 400);
+    assert_eq!(upstream.requests(), 1);
+}
+
 #[tokio::test]
 async fn chunks_end_with_crlf() {
     let (scene, upstream) = (Scene::new(), Upstream::echo());

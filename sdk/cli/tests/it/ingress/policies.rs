@@ -1,8 +1,11 @@
 //! Policies as today's tokens meet them (RS-13, GW-4).
 
-use bowline_proof::PROOF_HEADER;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bowline_proof::dpop::{Claims, DpopKey, Nonce};
+use bowline_proof::{ExporterValue, PROOF_HEADER, RequestClaims, Scheme};
 use bowline_testkit::authority::{TokenFormat, TokenRequest};
-use bowline_testkit::tls::Alpn;
+use bowline_testkit::tls::{Alpn, TlsOptions};
 use http::Method;
 
 use super::fixture::*;
@@ -212,4 +215,110 @@ async fn resource_metadata_is_served_and_named_in_challenges() {
     let challenge = refused.headers["www-authenticate"].to_str().unwrap();
     assert!(challenge.contains(path), "{challenge}");
     assert_eq!(upstream.requests(), 0);
+}
+
+/// Under `follow` a DPoP-bound token passes with its proof, here with a nonce.
+#[tokio::test]
+async fn dpop_bound_tokens_pass_where_the_policy_has_a_place_for_them() {
+    let (scene, upstream) = (Scene::new(), Upstream::echo());
+    let key = DpopKey::generate().unwrap();
+    let cnf = serde_json::json!({ "jkt": key.thumbprint().to_string() });
+    let token = scene.token(&TokenRequest::bearer("agent").cnf(cnf));
+    let follow = ["--policy", "follow", "--dpop-nonces"];
+    let ingress = scene.start(&upstream, &follow).await;
+    let mut client = scene.connect(&ingress, Alpn::Http2).await;
+    let uri = format!("{}/", ingress.origin());
+    let request = |nonce: Option<Nonce>| {
+        let target = RequestClaims::new(&Method::GET, &uri.parse().unwrap()).unwrap();
+        let claims = Claims {
+            request: &target,
+            token: Some(token.hash()),
+            nonce: nonce.as_ref(),
+            issued_at: rustls_pki_types::UnixTime::now(),
+        };
+        let proof = key.mint(&claims).unwrap();
+        http::Request::builder()
+            .uri("/")
+            .header("authorization", token.authorization_as(Scheme::Dpop))
+            .header("dpop", proof.header_value())
+    };
+    let asked = client.get(request(None)).await;
+    assert_eq!(asked.status, 401);
+    let nonce = Nonce::from_response(&asked.headers);
+    let arrived = client.get(request(nonce)).await.arrived();
+    let verified = arrived.one("session-binding-verified");
+    assert!(verified.starts_with("class=dpop, "), "{verified}");
+
+    let ingress = scene.start(&upstream, &[]).await;
+    let mut client = scene.connect(&ingress, Alpn::Http2).await;
+    client.get(request(None)).await.assert_refused("RS-13");
+}
+
+/// GW-3: only a named proxy is believed, and the class says that it was only attested.
+#[tokio::test]
+async fn gw_3_a_named_proxy_speaks_for_its_clients() {
+    let (scene, upstream) = (Scene::new(), Upstream::echo());
+    let ingress = scene.start(&upstream, &["--trust-proxy", "CN=thief"]).await;
+    let proxy = &scene.thief;
+    let mut through = scene.connect_as(&ingress, Some(proxy), Alpn::Http2).await;
+    let token = scene.certificate_bound();
+    let exporter = ExporterValue::from_bytes([7; 32]);
+    let proved = proof(&scene.agent, &token, &exporter);
+    let encode = |bytes: &[u8]| format!(":{}:", STANDARD.encode(bytes));
+    let request = || {
+        with_token(&token)
+            .header(PROOF_HEADER, proved.header_value())
+            .header("client-cert", encode(scene.agent.certificate()))
+            .header("tls-exporter", encode(&[7; 32]))
+    };
+    let arrived = through.get(request()).await.arrived();
+    let verified = arrived.one("session-binding-verified");
+    assert!(verified.starts_with("class=proxy-attested, "), "{verified}");
+    assert_eq!(
+        arrived.one("client-cert"),
+        encode(scene.agent.certificate())
+    );
+    assert_eq!(arrived.all("tls-exporter"), [""; 0]);
+    // Any other client says so in vain.
+    let mut direct = scene.connect(&ingress, Alpn::Http2).await;
+    direct.get(request()).await.assert_refused("RS-6");
+}
+
+#[tokio::test]
+async fn it_listens_on_a_unix_socket() {
+    let (scene, upstream) = (Scene::new(), Upstream::echo());
+    let socket = scene.path("in.sock");
+    // One that a process has left.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let file = format!(
+        "listen = \"unix:{}\"\nexternal-origin = [\"https://localhost\"]\n",
+        socket.display()
+    );
+    let file = scene.write("ingress.toml", file);
+    let mut command = scene.command_without_listen(&upstream.url());
+    command.args(["--config", &file]).args(scene.jwt_options());
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let connected = async {
+        loop {
+            if let Ok(stream) = tokio::net::UnixStream::connect(&socket).await {
+                return stream;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let stream = within(connected).await;
+    let config = TlsOptions::alpn(Alpn::Http1).client(&scene.pki, Some(&scene.agent));
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    let connector = tokio_rustls::TlsConnector::from(config);
+    let stream = within(connector.connect(name, stream)).await.unwrap();
+    let mut http = Http::over(stream).await;
+    let token = scene.session_bound();
+    let arrived = http.get(http.proved(&scene.agent, &token)).await.arrived();
+    assert!(
+        arrived
+            .one("session-binding-verified")
+            .starts_with("class=session")
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -2,11 +2,15 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 
 use bowline_testkit::pki::{KeyKind, Leaf, Pki};
-use bowline_testkit::tls::Alpn;
+use bowline_testkit::tls::{Alpn, TlsOptions};
 use http::StatusCode;
-use rustls_pki_types::CertificateDer;
+use rustls::{ClientConfig, HandshakeKind};
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::load::{Load, service};
 use super::{logs, tail};
@@ -273,4 +277,66 @@ async fn sighup_reads_everything_anew_and_says_what_needs_a_restart() {
     )
     .await;
     assert!(passes(&scene, &ingress, &scene.agent).await);
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_not_made_anew() {
+    let scene = Scene::new();
+    let upstream = Upstream::echo();
+    let config = scene.write("ingress.toml", "sse-keep-alive = \"15s\"\n");
+    let roots = scene.write("authority.pem", scene.authority.ca_pem());
+    let ingress = scene
+        .start_with(
+            &upstream.url(),
+            &[
+                "--config",
+                &config,
+                "--jwks",
+                &scene.authority.jwks_url(),
+                "--authority-ca",
+                &roots,
+                "--issuer",
+                scene.authority.issuer(),
+                "--audience",
+                AUDIENCE,
+            ],
+        )
+        .await;
+    let tls = TlsOptions::alpn(Alpn::Http2).client(&scene.pki, Some(&scene.agent));
+    assert_eq!(kind(&scene, &ingress, &tls).await, HandshakeKind::Full);
+    assert_eq!(kind(&scene, &ingress, &tls).await, HandshakeKind::Resumed);
+    let fetches = scene.authority.jwks_fetches();
+    assert!(fetches > 0);
+
+    // Neither TLS sessions nor the key set are lost by it.
+    replace(&scene, "ingress.toml", "sse-keep-alive = \"20s\"\n");
+    reloaded(&ingress, 1).await;
+    assert_eq!(kind(&scene, &ingress, &tls).await, HandshakeKind::Resumed);
+    assert_eq!(scene.authority.jwks_fetches(), fetches);
+
+    // By this the sessions are: its roots may be others.
+    let again = format!("{}\n", scene.pki.ca_pem());
+    replace(&scene, "ca.pem", again);
+    reloaded(&ingress, 2).await;
+    assert_eq!(kind(&scene, &ingress, &tls).await, HandshakeKind::Full);
+    assert_eq!(scene.authority.jwks_fetches(), fetches);
+
+    // And this is another validator.
+    replace(&scene, "ingress.toml", "any-jwt-type = true\n");
+    reloaded(&ingress, 3).await;
+    assert_eq!(kind(&scene, &ingress, &tls).await, HandshakeKind::Resumed);
+    assert_eq!(scene.authority.jwks_fetches(), fetches + 1);
+}
+
+/// How a connection of the agent begins over which a request then passes.
+async fn kind(scene: &Scene, ingress: &Ingress, tls: &Arc<ClientConfig>) -> HandshakeKind {
+    let tcp = TcpStream::connect(ingress.addr).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let connect = TlsConnector::from(tls.clone()).connect(name, tcp);
+    let stream = within(connect).await.unwrap();
+    let kind = stream.get_ref().1.handshake_kind().unwrap();
+    let mut client = Http::over(stream).await;
+    let request = client.proved(&scene.agent, &scene.session_bound());
+    assert_eq!(client.get(request).await.status, StatusCode::OK);
+    kind
 }
