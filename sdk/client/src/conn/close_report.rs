@@ -45,7 +45,7 @@ impl CloseReport {
 
     /// The reason that was last [expected](Self::expect).
     pub(crate) fn expected(&self) -> Option<CloseReason> {
-        self.lock().expected
+        State::from_word(self.0.load(Ordering::Acquire)).expected
     }
 
     pub(crate) fn head_pending(&self) {
