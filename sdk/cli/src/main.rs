@@ -3,9 +3,11 @@
 mod arguments;
 mod call;
 mod failure;
+mod inspect;
 mod logging;
 mod secret;
 mod settings;
+mod text;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,7 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
     logging::start(&arguments.log);
     match arguments.command {
         Command::Call(options) => call::run(*options),
+        Command::Inspect(options) => inspect::run(&options),
         Command::Completions { shell } => {
             arguments::write_completions(shell);
             Ok(ExitCode::SUCCESS)

@@ -64,12 +64,16 @@ pub(crate) fn warn_if_on_command_line(option: &str, value: &str) {
     }
 }
 
-/// Warns of a private key that every user of the machine can read.
-pub(crate) fn warn_if_world_readable(path: &Path) {
-    if mode(path).is_some_and(|mode| mode & 0o004 != 0) {
-        let path = path.display();
-        tracing::warn!("{path} can be read by every user of this machine: `chmod 600 {path}`");
+/// Refuses a private key that every user of the machine can read.
+pub(crate) fn refuse_world_readable(option: &str, path: &Path) -> Result<(), Failure> {
+    if mode(path).is_none_or(|mode| mode & 0o004 == 0) {
+        return Ok(());
     }
+    let file = path.display();
+    Err(Failure::usage(format!(
+        "{option}: every user of this machine can read {file}: run `chmod 600 {file}`, and \
+         replace the key if others were here"
+    )))
 }
 
 #[cfg(unix)]

@@ -310,7 +310,8 @@ async fn a_proxy_of_the_environment_is_used_as_curl_uses_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_bound_to_a_dpop_key_goes_with_dpop_proofs() {
     let fixture = Fixture::new();
-    let key = fixture.dir.write("dpop.key", fixture.agent.key_pem());
+    // The agent's own key will do for this one.
+    let key = &fixture.files.key;
     let server = fixture.plain(
         axum::Router::new().fallback(async |headers: http::HeaderMap| {
             let has = |name| headers.contains_key(name);

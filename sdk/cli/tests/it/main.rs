@@ -2,5 +2,6 @@
 
 mod call;
 mod call_errors;
+mod inspect;
 mod settings;
 mod support;

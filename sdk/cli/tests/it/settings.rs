@@ -190,7 +190,7 @@ fn completions_and_man_pages_know_each_subcommand() {
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
         .collect();
-    for known in ["call", "completions", "man"] {
+    for known in ["call", "inspect", "completions", "man"] {
         assert!(subcommands.contains(&known), "{subcommands:?}");
     }
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
