@@ -51,6 +51,6 @@ pub(crate) fn hash_name(hash: &[u8]) -> String {
 /// What came from elsewhere, without the characters that a terminal obeys and those that reorder
 /// text.
 pub(crate) fn printable(text: &str) -> String {
-    let reorders = |c| matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let reorders = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.replace(|c: char| c.is_control() || reorders(c), "\u{fffd}")
 }

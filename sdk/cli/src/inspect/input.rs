@@ -75,13 +75,14 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Given, Failure> {
     }
     let scheme = value.split(' ').next().unwrap_or_default();
     let is_scheme = |known: Scheme| known.name().eq_ignore_ascii_case(scheme);
-    let is_credentials = [Scheme::Bearer, Scheme::Dpop].into_iter().any(is_scheme)
-        && value[scheme.len()..]
-            .trim()
-            .trim_end_matches('=')
-            .chars()
-            .all(|c| !c.is_whitespace() && !"=,\"".contains(c))
-        && value.len() > scheme.len();
+    let has_scheme = [Scheme::Bearer, Scheme::Dpop].into_iter().any(is_scheme);
+    if has_scheme && value == scheme {
+        // A challenge without parameters.
+        return read_challenges(value, true);
+    }
+    // What follows is one word without the signs of a parameter.
+    let mut rest = value[scheme.len()..].trim().trim_end_matches('=').chars();
+    let is_credentials = has_scheme && rest.all(|c| !c.is_whitespace() && !"=,\"".contains(c));
     if is_credentials {
         return credentials(value);
     }

@@ -236,8 +236,8 @@ fn issued_at(jws: &Jws, now: u64) -> Outcome {
             rough(windows.past.as_secs())
         )),
         false => Outcome::unknown(format!(
-            "it is {age} old, and may be as old as its connection: only its ends know when that was \
-             opened"
+            "it is {age} old, and may be as old as its connection: only its ends know when \
+             that was opened"
         )),
     }
 }

@@ -153,7 +153,7 @@ fn binding(report: &mut Report, token: &AccessToken) {
         (Demand::Dpop, _) => ("dpop", "goes with a DPoP proof (RFC 9449)"),
         (_, true) => (
             "certificate",
-            "goes over its certificate's connections (RFC 8705); a policy may demand a proof (RS-13)",
+            "goes over its certificate's connections (RFC 8705); a policy may want a proof (RS-13)",
         ),
         (_, false) => ("bearer", "all who have it can use it (RFC 6750)"),
     };

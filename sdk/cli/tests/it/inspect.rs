@@ -1,4 +1,4 @@
-//! `bowline inspect` with real proofs, tokens and certificates, each check made to hold and to fail.
+//! `bowline inspect` with real proofs, tokens and certificates: each check holds, and fails.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -315,6 +315,7 @@ fn challenges_are_explained_from_an_argument_and_from_standard_input() {
     assert_eq!(report.report["kind"], "challenge");
     assert_eq!(report.member("algs"), "ES256");
     assert_eq!(report.outcomes("CL-10"), ["ok"]);
+    assert_eq!(inspect(&["Bearer"]).report["kind"], "challenge");
     // No secret: no warning.
     assert_eq!(report.ran.stderr, "");
     let mut command = bowline();
