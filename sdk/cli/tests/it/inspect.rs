@@ -235,6 +235,8 @@ async fn a_token_is_checked_with_its_keys_its_certificate_and_the_clock() {
     report.fails_at(&[]);
     assert_eq!(report.report["kind"], "access_token");
     assert_eq!(report.member("class"), "session");
+    let bound = fixture.agent.thumbprint().to_string();
+    assert_eq!(report.member("cnf.x5t#S256"), bound);
     assert_eq!(report.member("iss"), authority.issuer());
     assert_eq!(report.outcomes("RS-3"), ["ok"]);
     assert_eq!(report.outcomes("RS-2"), ["ok"; 2]);
