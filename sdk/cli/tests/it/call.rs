@@ -401,3 +401,34 @@ async fn errors_are_counted_by_their_message() {
     assert_eq!(stats["errors"], 4);
     assert_eq!(stats["by_status"], json!({}));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_level_shows_a_secret() {
+    let fixture = Fixture::new();
+    let proofs = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = proofs.clone();
+    let app = axum::Router::new().fallback(move |headers: http::HeaderMap| {
+        let proof = headers["session-binding-proof"].to_str().unwrap();
+        seen.lock().unwrap().push(proof.to_owned());
+        async { "ok" }
+    });
+    let server = fixture.plain(app);
+    let token = fixture.token();
+    let secret = std::fs::read_to_string(&token[1..]).unwrap();
+    for version in ["--http1.1", "--http2"] {
+        let args = [version, "-v", "--log-level", "trace", "--token", &token];
+        let ran = run(&mut fixture.call(&server.origin(), &args));
+        assert!(
+            ran.succeeded().stderr.contains("TRACE"),
+            "nothing is logged"
+        );
+        let proof = proofs.lock().unwrap().pop().expect("a proof");
+        for hidden in [&secret, &proof] {
+            assert!(
+                !ran.stderr.contains(hidden.as_str()),
+                "{version}: {}",
+                ran.stderr
+            );
+        }
+    }
+}
