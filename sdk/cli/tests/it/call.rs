@@ -193,8 +193,14 @@ async fn a_secret_on_the_command_line_is_used_with_a_warning() {
     let server = fixture.server(CyclingOptions::default());
     let secret = std::fs::read_to_string(&fixture.token()[1..]).unwrap();
     let field = format!("authorization: Bearer {secret}");
-    for args in [["--token", &secret], ["-H", &field]] {
-        let ran = run(&mut fixture.call(&server.origin(), &args));
+    let (joined, attached) = (format!("--token={secret}"), format!("-H{field}"));
+    for args in [
+        &["--token", &secret][..],
+        &[&joined],
+        &["-H", &field],
+        &[&attached],
+    ] {
+        let ran = run(&mut fixture.call(&server.origin(), args));
         ran.succeeded();
         assert!(
             ran.stderr.contains("a secret on the command line"),
@@ -431,4 +437,28 @@ async fn no_log_level_shows_a_secret() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_concurrent_requests_are_written_one_after_another() {
+    let fixture = Fixture::new();
+    let both = std::sync::Arc::new(tokio::sync::Barrier::new(2));
+    // Neither body ends before both have begun.
+    let app = axum::Router::new().fallback(async move || {
+        let parts = futures_util::stream::unfold(0, move |part| {
+            let both = both.clone();
+            async move {
+                if part == 1 {
+                    both.wait().await;
+                }
+                let text = ["<", ">"].get(part)?;
+                Some((Ok::<_, std::io::Error>(*text), part + 1))
+            }
+        });
+        axum::body::Body::from_stream(parts)
+    });
+    let server = fixture.plain(app);
+    let args = ["--repeat", "20", "--concurrency", "2", "-o", "-"];
+    let ran = run(&mut fixture.call(&server.origin(), &args));
+    assert_eq!(ran.succeeded().stdout, "<>".repeat(20));
 }
