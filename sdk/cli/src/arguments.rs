@@ -9,6 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::failure::Failure;
+use crate::ingress;
+use crate::pki::PkiCommand;
 
 /// Binds OAuth access tokens to the TLS connection that they travel on, so that a stolen token is
 /// of no use to a thief.
@@ -30,8 +32,16 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) log: LogOptions,
-    /// A TOML file with the options of the subcommand, each by its long name
-    #[arg(long, global = true, value_name = "FILE", env = "BOWLINE_CONFIG")]
+    /// A TOML file with the options of the subcommand, each by its long name. A variable named like
+    /// an option (--client-ca: BOWLINE_CLIENT_CA) wins over the file, the command line over both
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Common options",
+        value_name = "FILE",
+        hide_env = true,
+        env = "BOWLINE_CONFIG"
+    )]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -46,10 +56,17 @@ pub(crate) enum Command {
     Completions {
         shell: Shell,
     },
+    Ingress(Box<ingress::Options>),
     /// Write the man pages to a directory
     Man {
         /// Where to; it must exist
         dir: PathBuf,
+    },
+    /// Make certificates for development
+    #[command(arg_required_else_help = true)]
+    Pki {
+        #[command(subcommand)]
+        command: PkiCommand,
     },
 }
 
@@ -60,18 +77,22 @@ pub(crate) struct LogOptions {
     #[arg(
         long,
         global = true,
+        help_heading = "Common options",
         value_enum,
         default_value = "human",
-        env = "BOWLINE_LOG_FORMAT"
+        env = "BOWLINE_LOG_FORMAT",
+        hide_env = true
     )]
     pub(crate) log_format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or targets, as in `bowline_server=debug`
     #[arg(
         long,
         global = true,
+        help_heading = "Common options",
         value_name = "LEVEL",
         default_value = "info",
-        env = "BOWLINE_LOG_LEVEL"
+        env = "BOWLINE_LOG_LEVEL",
+        hide_env = true
     )]
     pub(crate) log_level: String,
 }

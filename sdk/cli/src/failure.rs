@@ -1,6 +1,6 @@
 //! Why the command ends: one line for standard error, and the exit status.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -24,6 +24,18 @@ impl Failure {
         Self::Failed(message.to_string())
     }
 
+    /// What it says, in one line.
+    pub(crate) fn line(&self) -> String {
+        match self {
+            Self::Usage(message) | Self::Failed(message) => message.clone(),
+            Self::Clap(error) => {
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                line.strip_prefix("error: ").unwrap_or(line).to_owned()
+            }
+        }
+    }
+
     /// Writes it to standard error; what `main` returns.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {
@@ -41,4 +53,15 @@ impl Failure {
         let _ = writeln!(std::io::stderr(), "bowline: {message}");
         ExitCode::from(code)
     }
+}
+
+/// An error's message and those of its sources, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(line, ": {error}");
+        source = error.source();
+    }
+    line
 }

@@ -3,8 +3,11 @@
 mod arguments;
 mod call;
 mod failure;
+mod ingress;
 mod inspect;
 mod logging;
+mod pki;
+mod receipt;
 mod secret;
 mod settings;
 mod text;
@@ -30,6 +33,8 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
             arguments::write_completions(shell);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Ingress(options) => ingress::run(*options),
         Command::Man { dir } => arguments::write_man_pages(&dir),
+        Command::Pki { command } => pki::run(command),
     }
 }

@@ -44,14 +44,15 @@ pub(crate) fn read_bytes(option: &str, value: &str) -> Result<Vec<u8>, Failure> 
 /// Whether `value` stands on the command line of this process.
 pub(crate) fn is_on_command_line(value: &str) -> bool {
     // `--token VALUE`, `--token=VALUE`, `-H VALUE`, `-HVALUE`.
-    let is_it = |argument: String| {
+    let is_it = |argument: std::ffi::OsString| {
+        let argument = argument.to_string_lossy();
         let attached = match argument.strip_prefix("--") {
             Some(long) => long.split_once('=').map(|(_, attached)| attached),
             None => argument.strip_prefix('-').and_then(|short| short.get(1..)),
         };
         argument == value || attached == Some(value)
     };
-    !value.is_empty() && std::env::args().any(is_it)
+    !value.is_empty() && std::env::args_os().any(is_it)
 }
 
 /// Warns of a secret that stands on the command line.

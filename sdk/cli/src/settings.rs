@@ -40,7 +40,7 @@ fn with_variables(command: clap::Command) -> clap::Command {
             return arg;
         }
         let variable = format!("BOWLINE_{}", long.to_uppercase().replace('-', "_"));
-        arg.env(Str::from(variable)).hide_env_values(true)
+        arg.env(Str::from(variable)).hide_env(true)
     });
     let names: Vec<String> = command
         .get_subcommands()

@@ -5,7 +5,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bowline_http_client::{Client, HttpVersions, Identity};
@@ -15,11 +15,8 @@ use common::figures::{Figures, median, progress, quantile};
 use common::fixture::{Fixture, Http};
 use common::options::Options;
 use common::server::Settings;
-use rustls::sign::{Signer, SigningKey};
-use rustls::{SignatureAlgorithm, SignatureScheme};
-use rustls_pki_types::SubjectPublicKeyInfoDer;
+use common::slow::{SIGNING_TAKES, Slow, SlowKey};
 
-const SIGNING_TAKES: Duration = Duration::from_millis(300);
 /// Tasks that send requests with a known proof, one after the other.
 const TASKS: usize = 4;
 
@@ -190,53 +187,4 @@ fn record(figures: &mut Figures, http: &str, quiet: &[Turn], busy: &[Turn]) {
     }
     let signatures: Vec<f64> = values(busy, |turn| turn.signatures as f64);
     figures.record(format!("{http}.signatures_per_turn"), median(&signatures));
-}
-
-/// Whether the key is slow, and how often it has signed slowly.
-#[derive(Clone, Debug, Default)]
-struct Slow {
-    is_slow: Arc<AtomicBool>,
-    signatures: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-struct SlowKey {
-    key: Arc<dyn SigningKey>,
-    slow: Slow,
-}
-
-impl SigningKey for SlowKey {
-    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        let signer = self.key.choose_scheme(offered)?;
-        let slow = self.slow.clone();
-        Some(Box::new(SlowSigner { signer, slow }))
-    }
-
-    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
-        self.key.public_key()
-    }
-
-    fn algorithm(&self) -> SignatureAlgorithm {
-        self.key.algorithm()
-    }
-}
-
-#[derive(Debug)]
-struct SlowSigner {
-    signer: Box<dyn Signer>,
-    slow: Slow,
-}
-
-impl Signer for SlowSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        if self.slow.is_slow.load(Ordering::Relaxed) {
-            std::thread::sleep(SIGNING_TAKES);
-            self.slow.signatures.fetch_add(1, Ordering::Relaxed);
-        }
-        self.signer.sign(message)
-    }
-
-    fn scheme(&self) -> SignatureScheme {
-        self.signer.scheme()
-    }
 }

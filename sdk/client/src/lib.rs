@@ -34,6 +34,7 @@
 
 pub mod bind;
 mod body;
+mod cache;
 mod client;
 mod config;
 mod conn;
@@ -60,6 +61,7 @@ pub use conn::identity::Identity;
 pub use conn::proxy::Proxies;
 pub use conn::tls::Trust;
 pub use error::{Error, ErrorKind, Fault, Step};
+pub use observe::ahead::{Ahead, Learned};
 #[cfg(feature = "metrics")]
 pub use observe::metrics;
 pub use observe::stats::{Row, Snapshot};

@@ -4,6 +4,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
 };
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -146,6 +147,19 @@ impl AccessToken {
         self.jwt().map(Result::as_ref)
     }
 
+    /// When the token expires, by the `exp` of a JWT whose signature is *not* verified; `None` if it
+    /// does not say. An `exp` that cannot be read is taken for one that has passed. Read anew with
+    /// each call.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        #[derive(serde::Deserialize)]
+        struct Claims {
+            exp: Option<serde_json::Value>,
+        }
+        let claims: Claims = serde_json::from_slice(&payload(self.secret())?).ok()?;
+        let exp = crate::seconds(&claims.exp?).unwrap_or(0);
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(exp))
+    }
+
     fn jwt(&self) -> Option<&Result<Confirmation, ConfirmationError>> {
         let confirmation = &self.inner.confirmation;
         confirmation
@@ -235,14 +249,19 @@ fn is_b64token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
-fn unverified_confirmation(token: &str) -> Option<Result<Confirmation, ConfirmationError>> {
+/// The payload of a token that has the form of a signed JWT.
+fn payload(token: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut parts = token.split('.');
     let (Some(_), Some(payload), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return None;
     };
-    Confirmation::from_object(&Zeroizing::new(from_base64url(payload)?))
+    Some(Zeroizing::new(from_base64url(payload)?))
+}
+
+fn unverified_confirmation(token: &str) -> Option<Result<Confirmation, ConfirmationError>> {
+    Confirmation::from_object(&payload(token)?)
 }
 
 /// Text that is not an access token in `Authorization`. It carries nothing of the text.

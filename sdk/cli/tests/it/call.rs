@@ -462,3 +462,18 @@ async fn bodies_of_concurrent_requests_are_written_one_after_another() {
     let ran = run(&mut fixture.call(&server.origin(), &args));
     assert_eq!(ran.succeeded().stdout, "<>".repeat(20));
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_argument_that_is_not_utf8_may_stand_beside_a_secret() {
+    use std::os::unix::ffi::OsStrExt;
+    let fixture = Fixture::new();
+    let server = fixture.plain(page("ok"));
+    let file = fixture
+        .dir
+        .path()
+        .join(std::ffi::OsStr::from_bytes(b"out-\xff"));
+    let mut command = fixture.call(&server.origin(), &["--token", "opaque", "-o"]);
+    run(command.arg(&file)).succeeded();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "ok");
+}

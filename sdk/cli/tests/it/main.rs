@@ -2,6 +2,10 @@
 
 mod call;
 mod call_errors;
+mod ingress;
 mod inspect;
+mod oidc;
+mod ops;
+mod pki;
 mod settings;
 mod support;

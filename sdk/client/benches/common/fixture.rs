@@ -79,6 +79,10 @@ impl Fixture {
         }
     }
 
+    pub(crate) fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
     pub(crate) fn client(&self) -> Credentials {
         self.credentials_for(&self.agent)
     }

@@ -2,12 +2,15 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub(crate) mod callers;
+pub(crate) mod callgrind;
 pub(crate) mod child;
+pub(crate) mod crowd;
 pub(crate) mod figures;
 pub(crate) mod fixture;
 pub(crate) mod options;
 pub(crate) mod rounds;
 pub(crate) mod server;
+pub(crate) mod slow;
 
 use std::num::NonZero;
 

@@ -12,8 +12,10 @@
 //! - `select`: which of the two an access token needs.
 //! - `use_count`: how many requests carried a proof, for the events.
 //! - `signing`: waiting for a signature.
+//! - `ahead`: what a connection hands to its successor.
 //! - `per_origin`: what is remembered for each origin.
 
+mod ahead;
 pub(crate) mod dpop;
 mod per_origin;
 pub(crate) mod select;
@@ -23,7 +25,7 @@ mod use_count;
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bowline_proof::{AccessToken, Thumbprint};
 use futures_util::future::BoxFuture;
@@ -34,6 +36,9 @@ use crate::error::{Error, ErrorKind};
 use crate::observe::{BindingUsed, CloseReason, Operation};
 
 pub use crate::request::TokenSourceId;
+
+pub use ahead::TokensInUse;
+pub(crate) use ahead::{MOST_AHEAD, TokenInUse};
 
 use use_count::UseCounter;
 
@@ -59,6 +64,18 @@ pub trait BindConnection: Send + Sync + 'static {
     /// connections are free, the pool prefers such a one.
     fn holds(&self, _token: &AccessToken) -> bool {
         false
+    }
+
+    /// The tokens that requests were bound with here within this time, for the connection that takes
+    /// over ([`prove_ahead`](Self::prove_ahead)).
+    fn in_use(&self, _within: Duration) -> TokensInUse {
+        TokensInUse::default()
+    }
+
+    /// Makes ahead what the requests with these tokens will be bound with here, before the
+    /// connection takes over from the one where they are in use. `None` if nothing is made ahead.
+    fn prove_ahead(&self, _tokens: TokensInUse) -> Option<BoxFuture<'static, ()>> {
+        None
     }
 
     /// Called once when the connection takes no more requests; responses may still arrive.

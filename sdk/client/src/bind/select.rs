@@ -1,10 +1,12 @@
 //! Each request goes to the binding that its token asks for (TK-0..TK-2, RFC 9449 §6).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bowline_proof::{AccessToken, Demand};
+use futures_util::future::BoxFuture;
 
-use crate::bind::{Answered, Bind, BindConnection, Bound, Learned, RequestFacts};
+use crate::bind::{Answered, Bind, BindConnection, Bound, Learned, RequestFacts, TokensInUse};
 use crate::conn::facts::ConnectionFacts;
 use crate::error::{Error, ErrorKind};
 use crate::observe::CloseReason;
@@ -68,8 +70,18 @@ impl BindConnection for SelectedBinding {
     }
 
     fn holds(&self, token: &AccessToken) -> bool {
-        // A DPoP proof is always new.
-        !is_dpop(token) && self.session.holds(token)
+        // A DPoP proof is always new. Asked of each connection of an origin, and most hold none: so
+        // the token's demand is read last.
+        self.session.holds(token) && !is_dpop(token)
+    }
+
+    /// DPoP proofs are made for one request each.
+    fn in_use(&self, within: Duration) -> TokensInUse {
+        self.session.in_use(within)
+    }
+
+    fn prove_ahead(&self, tokens: TokensInUse) -> Option<BoxFuture<'static, ()>> {
+        self.session.prove_ahead(tokens)
     }
 
     fn closed(&self, reason: CloseReason) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::recent_origins::RecentOrigins;
 use super::recent_tokens::RecentTokens;
 use super::{Client, Inner};
 use bowline_proof::dpop::DpopKey;
@@ -63,7 +64,8 @@ impl Builder {
         self
     }
 
-    /// How many connections there may be, and for how long.
+    /// How many connections there may be and for how long, and of how many access tokens something
+    /// is kept.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -206,8 +208,8 @@ impl Builder {
             proof_scope: self.proof_scope,
             max_proof_age: self.max_proof_age,
             sign_timeout: self.timeouts.sign,
-            proofs_per_connection: PROOFS_PER_CONNECTION,
-            tokens_per_origin: TOKENS_PER_ORIGIN,
+            proofs_per_connection: self.limits.proofs_per_connection,
+            tokens_per_origin: self.limits.tokens_per_origin,
         };
         let binding = self.bind.unwrap_or_else(|| {
             let session = Arc::new(SessionBinding::new(policy, observers.clone()));
@@ -231,7 +233,8 @@ impl Builder {
             identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
             plaintext_on_loopback: self.plaintext_on_loopback,
             replay_limit: self.replay_limit.unwrap_or(COPY_LIMIT),
-            recent_tokens: RecentTokens::default(),
+            recent_origins: RecentOrigins::default(),
+            recent_tokens: RecentTokens::new(self.limits.recent_tokens),
             stats,
         })))
     }
@@ -266,7 +269,3 @@ fn read_places(
 }
 
 const COPY_LIMIT: usize = 64 * 1024;
-/// More tokens than this on one connection cost a signature when the least recently used comes
-/// back.
-const PROOFS_PER_CONNECTION: usize = 10_000;
-const TOKENS_PER_ORIGIN: usize = 10_000;

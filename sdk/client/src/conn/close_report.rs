@@ -34,8 +34,17 @@ impl CloseReport {
         self.lock().expected = reason;
     }
 
+    /// The reason that was last [expected](Self::expect).
+    pub(crate) fn expected(&self) -> Option<CloseReason> {
+        self.lock().expected
+    }
+
     pub(crate) fn head_pending(&self) {
         self.lock().is_head_pending = true;
+    }
+
+    pub(crate) fn is_head_pending(&self) -> bool {
+        self.lock().is_head_pending
     }
 
     /// Returns the reason if the end is to be reported now.

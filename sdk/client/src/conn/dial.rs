@@ -28,6 +28,7 @@ use crate::conn::h2_task::{CaptureExecutor, H2Task};
 use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
 use crate::conn::proxy::Proxies;
+use crate::conn::stall::SendLimits;
 use crate::conn::tls::{
     self, CertificateRequest, LastCertificateRequest, record_certificate_request,
 };
@@ -213,14 +214,14 @@ impl Connector {
         };
         let facts = Arc::new(facts);
         let wire = Arc::new(WireState::default());
-        let io = TokioIo::new(FrameObserver::new(io, facts.http, wire.clone()));
+        let io = FrameObserver::new(io, facts.http, wire.clone());
         let seen = wire.clone();
         let (sender, end): (Sender, BoxFuture<'static, CloseReason>) = match facts.http {
             HttpVersion::H1 => {
                 let mut builder = http1::Builder::new();
                 // A user agent must read a folded field (RFC 9112 §5.2).
                 builder.allow_obsolete_multiline_headers_in_responses(true);
-                let handshake = builder.handshake::<_, ReplayBody>(io);
+                let handshake = builder.handshake::<_, ReplayBody>(TokioIo::new(io));
                 let (sender, connection) = handshake.await.map_err(failed)?;
                 let end = async move { reason(connection.await, &seen) };
                 (Sender::H1(sender), Box::pin(end))
@@ -234,6 +235,9 @@ impl Connector {
                     .keep_alive_interval(self.ping)
                     .keep_alive_timeout(PING_TIMEOUT)
                     .keep_alive_while_idle(true);
+                // Boxed: hyper's futures for a request have the connection's type as one of their
+                // variants, and are moved ten times for each request.
+                let io = TokioIo::new(Box::new(io));
                 let handshake = builder.handshake::<_, ReplayBody>(io);
                 let (sender, connection) = handshake.await.map_err(failed)?;
                 seen.allow_streams(connection.current_max_send_streams());
@@ -253,6 +257,7 @@ impl Connector {
                 bound,
                 wire,
                 self.observers.clone(),
+                SendLimits::new(self.timeouts.pool, self.timeouts.request_body),
             )),
             sender,
             end,

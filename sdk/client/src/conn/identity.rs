@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::conn::offload::OffRuntime;
+use crate::conn::signing_queue::SigningQueue;
 use crate::error::{Error, ErrorKind};
 
 /// A client certificate with its private key.
@@ -23,6 +24,7 @@ use crate::error::{Error, ErrorKind};
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     proof_key: ProofKey,
+    signings: Arc<SigningQueue>,
     not_after: SystemTime,
 }
 
@@ -98,6 +100,11 @@ impl Identity {
         &self.certified.cert
     }
 
+    /// Who signs proofs with the key.
+    pub(crate) fn signings(&self) -> &Arc<SigningQueue> {
+        &self.signings
+    }
+
     /// What the handshake presents.
     pub(crate) fn certified(&self) -> Arc<CertifiedKey> {
         self.certified.clone()
@@ -155,6 +162,7 @@ impl Identity {
             not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(not_after.as_secs()),
             certified: Arc::new(CertifiedKey::new(chain, Arc::new(OffRuntime(key)))),
             proof_key,
+            signings: Arc::default(),
         })
     }
 }

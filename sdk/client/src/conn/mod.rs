@@ -4,11 +4,15 @@
 //!   needs.
 //! - [`dial`]: name, socket (through a [`proxy`] or not; [`socket`]: its options), TLS handshake,
 //!   HTTP.
-//! - [`tls`]: the TLS configuration, and what the server requested in it; [`offload`]: slow keys.
+//! - [`tls`]: the TLS configuration, and what the server requested in it; [`offload`]: slow keys;
+//!   [`signing_queue`]: whose turn it is to sign.
 //! - [`facts`]: what is known once the handshake has ended.
 //! - [`live`]: what belongs to the connection while it is open, and why it ends.
 //! - [`parked_sender`], [`close_report`]: two details of that, each with a race in it.
+//! - [`signals`]: what the task that drives the connection is told from outside.
 //! - [`frames`], [`h2_task`], [`unprocessed`]: what has to be seen beside hyper.
+//! - [`uploads`]: how far each request has been written; [`stall`]: the driver's timer for those
+//!   that are not.
 
 mod close_report;
 pub(crate) mod dial;
@@ -21,6 +25,10 @@ pub(crate) mod live;
 mod offload;
 mod parked_sender;
 pub(crate) mod proxy;
+pub(crate) mod signals;
+pub(crate) mod signing_queue;
 mod socket;
+mod stall;
 pub(crate) mod tls;
 pub(crate) mod unprocessed;
+pub(crate) mod uploads;

@@ -176,6 +176,9 @@ labels! {
 labels! {
     /// Why a proof had to be signed: the first that fits, in this order.
     Cause {
+        /// Made ahead, on a connection that is to take over from one that carried the token's
+        /// proof.
+        Ahead = "ahead",
         /// It replaces a refused proof.
         Challenge = "challenge",
         /// It replaces an over-age proof on the same connection.
@@ -217,6 +220,8 @@ labels! {
         Identity = "identity",
         /// The pool let it go, or the client was dropped.
         Evicted = "evicted",
+        /// One that was opened ahead took its place, before the peer would have ended it.
+        Replaced = "replaced",
     }
 }
 

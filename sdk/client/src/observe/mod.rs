@@ -1,6 +1,8 @@
 //! What the client tells the outside: events, counts and metrics.
 
+pub(crate) mod ahead;
 mod event;
+mod hot_rows;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub(crate) mod stats;

@@ -58,11 +58,20 @@ enum Phase {
 pub(crate) struct Persistence {
     /// It is the connection's last response (RFC 9112 §9.3).
     pub(crate) is_last: bool,
-    /// `Keep-Alive: timeout`.
-    pub(crate) timeout: Option<Duration>,
+    /// `Keep-Alive`.
+    pub(crate) keep_alive: KeepAlive,
     /// The request's body had been sent when the response came: only the response's end is left to
     /// wait for.
     pub(crate) body_sent: bool,
+}
+
+/// What an h1 server says of how long it keeps a connection, and for how many requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeepAlive {
+    /// `timeout`, less a second.
+    pub(crate) timeout: Option<Duration>,
+    /// `max`: so many more.
+    pub(crate) max: Option<u64>,
 }
 
 /// Why there is no response.
@@ -183,7 +192,10 @@ impl Checkout {
     /// The head of the response has come. If the response is the connection's last, the pool does
     /// not use the connection again.
     pub(crate) fn head_came(&mut self, persistence: Persistence) {
-        self.keep_alive = persistence.timeout;
+        self.keep_alive = persistence.keep_alive.timeout;
+        if let Some(requests) = persistence.keep_alive.max {
+            self.pool.left(self.key, &self.connection, requests);
+        }
         self.body_sent = persistence.body_sent;
         if persistence.is_last {
             self.phase = Phase::Last;

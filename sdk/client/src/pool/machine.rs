@@ -10,7 +10,13 @@
 //! - Connections are limited per key and in all. A request that cannot open one waits in
 //!   order of arrival, and an idle connection of another key makes room.
 
-use std::collections::{BTreeMap, VecDeque};
+mod agenda;
+mod ahead;
+mod habits;
+mod key;
+mod member;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,9 +24,11 @@ use tokio::time::Instant;
 use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::observe::CloseReason;
 
-/// Connections whose peer allows no streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0), and which carry
-/// no request: with so many, no other one is opened.
-const MAX_STREAMLESS: usize = 2;
+use agenda::Agenda;
+use key::KeyState;
+use member::{Member, Succession};
+
+pub(crate) use habits::Habit;
 
 /// A request that waits for a connection, in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +45,34 @@ pub(crate) struct Limits {
     pub(crate) in_all: usize,
     pub(crate) idle: Duration,
     pub(crate) age: Option<Duration>,
+    /// Whether connections are opened ahead, to take over from those that are about to end.
+    pub(crate) ahead: bool,
+    /// A rule that does not hold, so that the exploration can be seen to notice.
+    #[cfg(test)]
+    pub(crate) broken: Option<Rule>,
+}
+
+/// Rules of opening ahead that a test can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Rule {
+    /// Each connection has one successor at most.
+    OneSuccessor,
+    /// What is idle gets none.
+    InUse,
+    /// Ten a minute for each connection that is open.
+    Bound,
+}
+
+impl Limits {
+    fn breaks(&self, rule: Rule) -> bool {
+        #[cfg(test)]
+        return self.broken == Some(rule);
+        #[cfg(not(test))]
+        {
+            let _ = rule;
+            false
+        }
+    }
 }
 
 /// A new connection.
@@ -48,19 +84,49 @@ pub(crate) struct NewConnection {
     pub(crate) streams: usize,
     /// When its certificate stops being valid.
     pub(crate) until: Option<Instant>,
+    /// How long it took to open.
+    pub(crate) took: Duration,
+    /// Random.
+    pub(crate) jitter: u16,
+}
+
+/// Whether a request may be sent again if its connection ends before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Resend {
+    Allowed,
+    Never,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ending {
+    /// The peer has sent GOAWAY, under TLS.
+    Goaway,
+    /// The peer has said under TLS that it is over: close_notify, or `Connection: close`.
+    Orderly,
+    /// We ended it, or it broke, or nothing proves that the peer ended it.
+    Other,
 }
 
 /// What happened in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A request wants a connection.
-    Wanted(WaiterId),
+    Wanted(WaiterId, Resend),
     /// A waiting request is gone.
     WaiterGone(WaiterId),
     /// An opening succeeded.
     Opened(NewConnection),
     /// An opening failed.
     OpenFailed,
+    /// An opening ahead succeeded: the new connection is made ready to take over from this one.
+    OpenedAhead(NewConnection, ConnectionId),
+    /// An opening ahead failed: that of the successor of this one.
+    OpenAheadFailed(ConnectionId),
+    /// The connection is ready to take over; how long its proofs have taken, if any were made.
+    Ready(ConnectionId, Option<Duration>),
+    /// The peer takes so many more requests on the connection (`Keep-Alive: max`).
+    Left(ConnectionId, u64),
     /// An h1 connection has carried its response to the end and will be free as soon as hyper has
     /// noticed: worth waiting for rather than open another. `Released` or `Closed` follows.
     Returning(ConnectionId),
@@ -70,7 +136,7 @@ pub(crate) enum Event {
     /// The peer has changed how many requests the connection takes at a time.
     Streams(ConnectionId, usize),
     /// The connection takes no more requests.
-    Closed(ConnectionId),
+    Closed(ConnectionId, Ending),
 }
 
 /// What is to be done about it.
@@ -84,63 +150,31 @@ pub(crate) enum Action {
     Fail(KeyId, WaiterId),
     /// Let the connection go; `Closed` follows when it has gone.
     Close(KeyId, ConnectionId, CloseReason),
+    /// Open a connection that takes over from this one, which was in use within this time before
+    /// its end. `OpenedAhead` or `OpenAheadFailed` follows, and `Ready`.
+    OpenAhead(KeyId, ConnectionId, Duration),
+    /// For a minute no connection is opened ahead in this key: there were too many.
+    StopAhead(KeyId),
+    /// An idle connection may have ended, so another one is opened.
+    Distrust(KeyId),
 }
 
-/// The state of a client's pool.
+/// The state of a client's pool. No step looks at more than the connections of one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Machine {
     limits: Limits,
     keys: BTreeMap<KeyId, KeyState>,
     /// Connections that are open or opening, over all keys.
     total: usize,
-    /// Keys that may not open what they need because `total` is at its limit, the longest waiting
-    /// first.
-    blocked: VecDeque<KeyId>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct KeyState {
-    /// In the order of their last return.
-    members: Vec<Member>,
-    /// Requests without a connection, the oldest first.
-    waiting: VecDeque<WaiterId>,
-    /// Openings under way.
-    opening: usize,
-    /// What ALPN chose last.
-    speaks: Option<HttpVersion>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Member {
-    id: ConnectionId,
-    /// Requests under way.
-    busy: usize,
-    /// Requests that it takes at a time.
-    streams: usize,
-    /// It will be free at once.
-    returning: bool,
-    /// When it is to be let go if it is idle until then.
-    idle_until: Instant,
-    /// When it takes no more requests, and why.
-    ends: Option<(Instant, CloseReason)>,
-    /// It takes no more requests. Once idle it is closed for this reason.
-    retiring: Option<CloseReason>,
-    /// Its close was asked for.
-    closing: bool,
-}
-
-impl Member {
-    fn is_open(&self) -> bool {
-        self.retiring.is_none() && !self.closing
-    }
-
-    fn is_free(&self) -> bool {
-        self.is_open() && self.busy < self.streams
-    }
-
-    fn is_idle(&self) -> bool {
-        !self.closing && self.busy == 0
-    }
+    /// Connections whose close was asked for, over all keys.
+    closing: usize,
+    /// When each key is to be looked at.
+    due: Agenda,
+    /// When the first idle connection of each key is to be let go.
+    idle: Agenda,
+    /// Keys that may not open what they need because `total` is at its limit, each with its request
+    /// that waits longest.
+    blocked: BTreeSet<(WaiterId, KeyId)>,
 }
 
 impl Machine {
@@ -149,7 +183,10 @@ impl Machine {
             limits,
             keys: BTreeMap::new(),
             total: 0,
-            blocked: VecDeque::new(),
+            closing: 0,
+            due: Agenda::default(),
+            idle: Agenda::default(),
+            blocked: BTreeSet::new(),
         }
     }
 
@@ -165,35 +202,95 @@ impl Machine {
     ) {
         let entry = self.keys.entry(key_id).or_default();
         match event {
-            Event::Wanted(waiter) => match entry.free(now, holds) {
-                Some(member) => {
-                    member.busy += 1;
+            Event::Wanted(waiter, resend) => {
+                let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
+                let takes_stale = resend == Resend::Allowed;
+                if let Some(member) = entry.free(now, takes_stale, holds) {
+                    member.assign(now);
                     actions.push(Action::Assign(key_id, member.id, waiter));
                     // The usual case ends here: no other request is affected.
+                    if self.limits.ahead
+                        && member.succession == Succession::Open
+                        && member.is_to_be_replaced(now, habit, lead)
+                    {
+                        self.open_ahead(now, key_id, actions);
+                    }
                     return;
                 }
-                None => entry.waiting.push_back(waiter),
-            },
-            Event::WaiterGone(waiter) => entry.waiting.retain(|w| *w != waiter),
+                let has_room = self.blocked.is_empty()
+                    && self.total < self.limits.in_all
+                    && entry.size() < self.limits.per_key;
+                if self.limits.ahead && !takes_stale && has_room && entry.distrusts(now) {
+                    entry.opening += 1;
+                    self.total += 1;
+                    actions.extend([Action::Open(key_id), Action::Distrust(key_id)]);
+                }
+                entry.waiting.insert(waiter, resend);
+            }
+            Event::WaiterGone(waiter) => {
+                entry.waiting.remove(&waiter);
+            }
             Event::Opened(new) => {
                 entry.opening -= 1;
                 entry.speaks = Some(new.http);
-                let member = self.limits.member(now, new);
+                entry.ahead.opened(new.took);
+                entry.members.push(Member::new(now, &self.limits, new));
+                let until = now + self.limits.idle;
+                self.idle.note(&mut entry.idle, key_id, until);
+            }
+            Event::OpenedAhead(new, old) => {
+                entry.opening -= 1;
+                entry.speaks = Some(new.http);
+                entry.ahead.opened(new.took);
+                let is_open = entry.member(old).is_some_and(|old| old.is_open());
+                let mut member = Member::new(now, &self.limits, new);
+                member.prepares_for = is_open.then_some(old);
                 entry.members.push(member);
+                let until = now + self.limits.idle;
+                self.idle.note(&mut entry.idle, key_id, until);
             }
             Event::OpenFailed => {
                 entry.opening -= 1;
                 self.total -= 1;
+                // A stale connection, if there is one, is better than an error.
+                entry.assign_free(now, key_id, actions);
                 entry.open_failed(key_id, actions);
             }
+            Event::OpenAheadFailed(old) => {
+                // Nobody's failure: what waits for a connection gets an opening of its own.
+                entry.opening -= 1;
+                self.total -= 1;
+                if let Some(old) = entry.member(old) {
+                    old.succession = Succession::Failed;
+                }
+            }
+            Event::Ready(id, took) => {
+                if let Some(took) = took {
+                    entry.ahead.proved(took);
+                }
+                entry.take_over(id, now);
+            }
+            Event::Left(id, requests) => {
+                let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
+                let Some(member) = entry.member(id) else {
+                    return;
+                };
+                member.ends_after = Some(member.requests.saturating_add(requests));
+                if self.limits.ahead && member.is_to_be_replaced(now, habit, lead) {
+                    self.open_ahead(now, key_id, actions);
+                }
+                return;
+            }
             Event::Returning(id) => {
-                if let Some(member) = entry.members.iter_mut().find(|m| m.id == id) {
+                if let Some(member) = entry.member(id) {
                     member.returning = true;
                 }
             }
             Event::Released(id, keep_alive) => {
                 let idle = keep_alive.map_or(self.limits.idle, |said| self.limits.idle.min(said));
-                let is_open = entry.release(id, now + idle, now);
+                let is_open = entry.release(id, idle, now);
+                self.due.note(&mut entry.due, key_id, now + idle);
+                self.idle.note(&mut entry.idle, key_id, now + idle);
                 if is_open && entry.waiting.is_empty() && self.blocked.is_empty() {
                     // The usual case ends here: no request waits for it.
                     return;
@@ -201,14 +298,19 @@ impl Machine {
                 self.yield_to_older(key_id, actions);
             }
             Event::Streams(id, streams) => {
-                if let Some(member) = entry.members.iter_mut().find(|m| m.id == id) {
+                if let Some(member) = entry.member(id) {
                     member.streams = streams;
                 }
             }
-            Event::Closed(id) => {
-                let before = entry.members.len();
-                entry.members.retain(|m| m.id != id);
-                self.total -= before - entry.members.len();
+            Event::Closed(id, ending) => {
+                let is_alone = !entry.habits.has_just_seen_one(now);
+                if let Some(member) = entry.remove(id, ending, now) {
+                    self.total -= 1;
+                    self.closing -= usize::from(member.closing);
+                    if ending == Ending::Goaway && is_alone {
+                        self.open_at_once(now, key_id, &member, actions);
+                    }
+                }
             }
         }
         self.serve_waiting(now, key_id, actions);
@@ -216,20 +318,18 @@ impl Machine {
 
     /// Closes connections that were idle, or open, for too long.
     pub(crate) fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let ids: Vec<_> = self.keys.keys().copied().collect();
-        for id in ids {
-            self.serve_waiting(now, id, actions);
+        for id in self.due.due(now) {
+            if self.keys.get(&id).is_some_and(KeyState::is_forgettable) {
+                self.forget(id);
+            } else {
+                self.serve_waiting(now, id, actions);
+            }
         }
-        self.keys.retain(|_, entry| !entry.is_unused());
     }
 
-    /// When `tick` will have something to do.
+    /// When `tick` may have something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let members = self.keys.values().flat_map(|entry| &entry.members);
-        members
-            .filter(|m| !m.closing)
-            .filter_map(Member::deadline)
-            .min()
+        self.due.first().map(|(when, _)| when)
     }
 
     /// Whether there are connections, open or opening.
@@ -242,235 +342,178 @@ impl Machine {
         self.keys.get(&key).is_some_and(|entry| !entry.is_unused())
     }
 
+    /// How long before an end its successor is begun.
+    pub(crate) fn lead(&self, key: KeyId) -> Duration {
+        self.keys
+            .get(&key)
+            .map_or(Duration::ZERO, |entry| entry.ahead.lead())
+    }
+
+    /// What was learned of each key, and from how many ends.
+    pub(crate) fn learned(&self) -> impl Iterator<Item = (KeyId, Habit, usize)> {
+        let keys = self.keys.iter();
+        keys.map(|(id, entry)| (*id, entry.habits.habit(), entry.habits.ends()))
+    }
+
+    /// Whether the key has a connection whose peer allows no streams.
+    pub(crate) fn has_streamless(&self, key: KeyId) -> bool {
+        let members = self.keys.get(&key).map(|entry| entry.members.iter());
+        members.is_some_and(|mut members| members.any(|m| m.streams == 0))
+    }
+
     /// Assigns the free connections of a key to its waiting requests, then opens connections for
     /// the requests that still wait, as far as the limits allow.
     fn serve_waiting(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
         let Some(entry) = self.keys.get_mut(&id) else {
             return;
         };
+        entry.plan(now, &self.limits);
         entry.retire_over_age(now);
         entry.assign_free(now, id, actions);
-        entry.close_finished(now, id, actions);
-        if entry.lacks() > 0 && !self.blocked.contains(&id) {
-            self.blocked.push_back(id);
-        }
+        self.closing += entry.close_finished(now, id, actions);
+        self.block(id);
         self.open_what_is_missing(actions);
+        self.open_ahead(now, id, actions);
+        self.schedule(now, id);
+    }
+
+    /// Opens successors of the connections of a key that are about to end, if they are in use.
+    fn open_ahead(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
+        if !self.limits.ahead {
+            return;
+        }
+        let Some(entry) = self.keys.get_mut(&id) else {
+            return;
+        };
+        let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
+        for index in 0..entry.members.len() {
+            let member = &entry.members[index];
+            let may_begin =
+                member.succession == Succession::Open || self.limits.breaks(Rule::OneSuccessor);
+            let is_in_use = member.is_in_use(now, lead) || self.limits.breaks(Rule::InUse);
+            if !may_begin || !is_in_use || !member.is_to_be_replaced(now, habit, lead) {
+                continue;
+            }
+            let old = member.id;
+            // Requests come first, those of other keys too.
+            let has_room = self.blocked.is_empty() && self.total < self.limits.in_all;
+            if !has_room || !entry.opens_ahead(now, id, old, &self.limits, actions) {
+                return;
+            }
+            self.total += 1;
+            entry.members[index].succession = Succession::Begun;
+        }
+    }
+
+    /// The peer has ended a connection with GOAWAY: the next request finds another one.
+    fn open_at_once(&mut self, now: Instant, id: KeyId, ended: &Member, actions: &mut Vec<Action>) {
+        let Some(entry) = self.keys.get_mut(&id) else {
+            return;
+        };
+        let lead = entry.ahead.lead();
+        let is_missed = ended.succession == Succession::Open && ended.is_in_use(now, lead);
+        // Where others are open, this may be the first of several that end.
+        let is_alone = entry.size() == 0 && self.blocked.is_empty();
+        if self.limits.ahead
+            && is_missed
+            && is_alone
+            && self.total < self.limits.in_all
+            && entry.opens_ahead(now, id, ended.id, &self.limits, actions)
+        {
+            self.total += 1;
+        }
+    }
+
+    /// Notes whether the key waits to open a connection.
+    fn block(&mut self, id: KeyId) {
+        let Some(entry) = self.keys.get_mut(&id) else {
+            return;
+        };
+        let blocked = entry.wants_opening(&self.limits);
+        let before = std::mem::replace(&mut entry.blocked, blocked);
+        if before != blocked {
+            if let Some(before) = before {
+                self.blocked.remove(&(before, id));
+            }
+            self.blocked.extend(blocked.map(|waiter| (waiter, id)));
+        }
     }
 
     fn open_what_is_missing(&mut self, actions: &mut Vec<Action>) {
-        let mut blocked = std::mem::take(&mut self.blocked);
-        blocked.retain(|id| {
-            let Some(entry) = self.keys.get_mut(id) else {
-                return false;
-            };
-            while entry.lacks() > 0
-                && entry.size() < self.limits.per_key
-                && self.total < self.limits.in_all
-            {
-                entry.opening += 1;
-                self.total += 1;
-                actions.push(Action::Open(*id));
-            }
-            // A key at its own limit waits for its own connections.
-            entry.lacks() > 0 && entry.size() < self.limits.per_key
-        });
-        self.blocked = blocked;
+        while self.total < self.limits.in_all
+            && let Some((_, id)) = self.blocked.first().copied()
+            && let Some(entry) = self.keys.get_mut(&id)
+        {
+            entry.opening += 1;
+            self.total += 1;
+            actions.push(Action::Open(id));
+            self.block(id);
+        }
         self.make_room(actions);
+    }
+
+    /// Notes when the key is to be looked at next.
+    fn schedule(&mut self, now: Instant, id: KeyId) {
+        let Some(entry) = self.keys.get_mut(&id) else {
+            return;
+        };
+        let next = match entry.is_unused() {
+            // What was learned, and what ALPN chose, is remembered for a while.
+            true if entry.is_forgettable() => Some(entry.due.unwrap_or(now + self.limits.idle)),
+            _ => entry.deadline(now),
+        };
+        self.due.set(&mut entry.due, id, next);
+    }
+
+    fn forget(&mut self, id: KeyId) {
+        if let Some(mut entry) = self.keys.remove(&id) {
+            self.due.set(&mut entry.due, id, None);
+            self.idle.set(&mut entry.idle, id, None);
+        }
     }
 
     /// Closes as many idle connections as there are blocked keys, the longest idle first.
     fn make_room(&mut self, actions: &mut Vec<Action>) {
-        let closing = self
-            .keys
-            .values()
-            .flat_map(|entry| &entry.members)
-            .filter(|m| m.closing)
-            .count();
-        for _ in closing..self.blocked.len() {
-            let members = self
-                .keys
-                .iter_mut()
-                .flat_map(|(id, entry)| entry.members.iter_mut().map(|m| (*id, m)));
-            let Some((key, victim)) = members
-                .filter(|(_, m)| m.is_idle())
-                .min_by_key(|(_, m)| m.idle_until)
-            else {
-                return;
+        while self.closing < self.blocked.len() && self.evict(actions) {}
+    }
+
+    /// Closes the connection that has been idle for longest, if there is one.
+    fn evict(&mut self, actions: &mut Vec<Action>) -> bool {
+        while let Some((noted, id)) = self.idle.first() {
+            let Some(entry) = self.keys.get_mut(&id) else {
+                return false;
             };
-            victim.closing = true;
-            actions.push(Action::Close(key, victim.id, CloseReason::Evicted));
+            match entry.longest_idle() {
+                Some(victim) if victim.idle_until <= noted => {
+                    victim.closing = true;
+                    self.closing += 1;
+                    actions.push(Action::Close(id, victim.id, CloseReason::Evicted));
+                    return true;
+                }
+                // The note was of a connection that has been used since, or is gone.
+                other => {
+                    let next = other.map(|m| m.idle_until);
+                    self.idle.set(&mut entry.idle, id, next);
+                }
+            }
         }
+        false
     }
 
     /// A connection that came free makes room for an older request of another key rather than
     /// serve a younger one of its own.
     fn yield_to_older(&mut self, id: KeyId, actions: &mut Vec<Action>) {
-        if let (Some(older), Some(own)) = (self.oldest_blocked(id), self.oldest_of(id))
-            && older < own
+        let mut others = self.blocked.iter().filter(|(_, key)| *key != id);
+        let older = others.next().map(|(waiter, _)| *waiter);
+        let own = self
+            .keys
+            .get(&id)
+            .and_then(|entry| entry.waiting.first_key_value());
+        if let (Some(older), Some(own)) = (older, own)
+            && older < *own.0
         {
             self.make_room(actions);
         }
-    }
-
-    /// The oldest request of another key that waits because there are too many connections in all.
-    fn oldest_blocked(&self, except: KeyId) -> Option<WaiterId> {
-        self.blocked
-            .iter()
-            .filter(|id| **id != except)
-            .filter_map(|id| self.oldest_of(*id))
-            .min()
-    }
-
-    fn oldest_of(&self, id: KeyId) -> Option<WaiterId> {
-        self.keys.get(&id)?.waiting.front().copied()
-    }
-}
-
-impl Limits {
-    fn member(&self, now: Instant, new: NewConnection) -> Member {
-        let aged = self.age.map(|age| (now + age, CloseReason::Age));
-        let expired = new.until.map(|until| (until, CloseReason::Identity));
-        Member {
-            id: new.id,
-            busy: 0,
-            streams: new.streams,
-            returning: false,
-            idle_until: now + self.idle,
-            ends: aged
-                .into_iter()
-                .chain(expired)
-                .min_by_key(|(when, _)| *when),
-            retiring: None,
-            closing: false,
-        }
-    }
-}
-
-impl Member {
-    fn deadline(&self) -> Option<Instant> {
-        let ends = self
-            .ends
-            .filter(|_| self.retiring.is_none())
-            .map(|(when, _)| when);
-        let idle = (self.busy == 0).then_some(self.idle_until);
-        ends.into_iter().chain(idle).min()
-    }
-}
-
-impl KeyState {
-    /// A connection for one more request: one that holds its proof, else the last returned.
-    fn free(&mut self, now: Instant, holds: impl Fn(ConnectionId) -> bool) -> Option<&mut Member> {
-        let is_free =
-            |m: &Member| m.is_free() && m.deadline().is_none_or(|deadline| deadline > now);
-        let free = |m: &&(usize, &Member)| is_free(m.1);
-        let members = || self.members.iter().enumerate().rev();
-        let has_choice = self.members.len() > 1;
-        let index = members()
-            .filter(|m| has_choice && free(&m))
-            .find(|(_, m)| holds(m.id))
-            .or_else(|| members().find(|m| free(&m)))
-            .map(|(index, _)| index)?;
-        self.members.get_mut(index)
-    }
-
-    fn assign_free(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
-        while let Some(waiter) = self.waiting.front().copied() {
-            let Some(member) = self.free(now, |_| false) else {
-                return;
-            };
-            member.busy += 1;
-            actions.push(Action::Assign(id, member.id, waiter));
-            self.waiting.pop_front();
-        }
-    }
-
-    /// A connection has one request less, and is now the last returned; whether it takes more.
-    fn release(&mut self, id: ConnectionId, idle_until: Instant, now: Instant) -> bool {
-        let Some(index) = self.members.iter().position(|m| m.id == id) else {
-            return false;
-        };
-        self.members[index..].rotate_left(1);
-        let Some(member) = self.members.last_mut() else {
-            return false;
-        };
-        member.busy = member.busy.saturating_sub(1);
-        member.returning = false;
-        member.idle_until = idle_until;
-        member.is_open() && member.deadline().is_none_or(|deadline| deadline > now)
-    }
-
-    fn retire_over_age(&mut self, now: Instant) {
-        for member in &mut self.members {
-            if let Some((when, reason)) = member.ends
-                && when <= now
-                && member.is_open()
-            {
-                member.retiring = Some(reason);
-            }
-        }
-    }
-
-    fn close_finished(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
-        for member in &mut self.members {
-            let reason = match member.retiring {
-                Some(reason) => reason,
-                None if member.idle_until <= now => CloseReason::Idle,
-                None => continue,
-            };
-            if member.is_idle() {
-                member.closing = true;
-                actions.push(Action::Close(id, member.id, reason));
-            }
-        }
-    }
-
-    /// The failure goes to the requests that no other connection can serve. Each failure reaches at
-    /// least one waiting request, so that a server which is down is not called for ever.
-    fn open_failed(&mut self, id: KeyId, actions: &mut Vec<Action>) {
-        let others = self.members.iter().filter(|m| m.is_open()).count();
-        let failed = match self.speaks {
-            Some(HttpVersion::H1) => self.waiting.len().saturating_sub(self.opening).min(1),
-            Some(HttpVersion::H2) | None if others == 0 => self.waiting.len(),
-            Some(HttpVersion::H2) | None => self.waiting.len().min(1),
-        };
-        actions.extend(
-            self.waiting
-                .drain(..failed)
-                .map(|waiter| Action::Fail(id, waiter)),
-        );
-    }
-
-    /// How many more openings the waiting requests could use.
-    fn lacks(&self) -> usize {
-        let useful = match self.speaks {
-            Some(HttpVersion::H1) => self.waiting.len(),
-            // One after the other: each serves many.
-            Some(HttpVersion::H2) | None => self.waiting.len().min(1),
-        };
-        let returning = self
-            .members
-            .iter()
-            .filter(|m| m.returning && m.is_open())
-            .count();
-        // A peer that allows no streams would allow none on any number of connections.
-        let streamless = self
-            .members
-            .iter()
-            .filter(|m| m.is_open() && m.streams == 0 && m.busy == 0)
-            .count();
-        if streamless >= MAX_STREAMLESS {
-            return 0;
-        }
-        useful.saturating_sub(self.opening + returning)
-    }
-
-    /// Connections that are open or opening.
-    fn size(&self) -> usize {
-        self.members.len() + self.opening
-    }
-
-    fn is_unused(&self) -> bool {
-        self.members.is_empty() && self.waiting.is_empty() && self.opening == 0
     }
 }
 

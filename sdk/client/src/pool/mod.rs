@@ -4,32 +4,35 @@
 //! that the header which is written and the connection it is written to cannot disagree (CL-2).
 
 mod checkout;
+mod destinations;
 mod machine;
+mod opening;
 mod reaper;
 
-use std::collections::{BTreeMap, HashMap};
-use std::panic::AssertUnwindSafe;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bowline_proof::{AccessToken, Thumbprint};
-use futures_util::FutureExt;
+use bowline_proof::AccessToken;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use crate::bind::TokensInUse;
 use crate::config::Limits;
-use crate::conn::dial::{Connector, Destination, Opened};
+use crate::conn::dial::Connector;
 use crate::conn::facts::ConnectionId;
 use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
-use crate::conn::tls::{self, LastCertificateRequest};
 use crate::error::{Error, ErrorKind, Step};
-use crate::observe::{CloseReason, Event};
+use crate::observe::CloseReason;
+use crate::observe::ahead::{Ahead, Learned};
 use crate::origin::Origin;
 
-pub(crate) use checkout::{Checkout, Persistence, WriteError};
-use machine::{Action, KeyId, Machine, NewConnection, WaiterId};
+pub(crate) use checkout::{Checkout, KeepAlive, Persistence, WriteError};
+use destinations::Destinations;
+use machine::{Action, Ending, KeyId, Machine, Resend, WaiterId};
+use opening::Predecessor;
 
 /// The connections of a client.
 pub(crate) struct Pool {
@@ -40,32 +43,17 @@ pub(crate) struct Pool {
     state: Mutex<State>,
 }
 
-/// What makes connections interchangeable.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct PoolKey {
-    origin: Origin,
-    identity: Option<Thumbprint>,
-}
-
-/// A destination, and the number of its key in the machine.
-#[derive(Clone)]
-struct Known {
-    key: KeyId,
-    destination: Arc<Destination>,
-}
-
 struct State {
     machine: Machine,
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
-    known: HashMap<PoolKey, Known>,
-    /// The destination of the last request: most clients have only one.
-    last_used: Option<Known>,
-    destinations: HashMap<KeyId, Arc<Destination>>,
-    live: BTreeMap<ConnectionId, Live>,
+    destinations: Destinations,
+    live: HashMap<ConnectionId, Live>,
     waiters: HashMap<WaiterId, Waiter>,
     last_waiter: u64,
-    last_key: u64,
+    ahead: Ahead,
+    /// The tokens in use on a connection that has just ended.
+    leaving: TokensInUse,
     /// When the reaper will come next; `None` before there is anything to reap.
     reaps_at: Option<Instant>,
 }
@@ -78,6 +66,8 @@ struct Live {
     connection: Arc<Connection>,
     /// `None` while an h1 connection is checked out.
     sender: Option<Sender>,
+    /// It was opened ahead, and has carried no request yet.
+    is_unused_ahead: bool,
 }
 
 /// What is left to do when the lock is free: sending a result wakes tasks and may drop connections,
@@ -88,9 +78,6 @@ struct Deferred {
     closed: Vec<(Live, CloseReason)>,
 }
 
-/// Beyond this many, destinations without a connection are forgotten, with their session tickets.
-const MAX_DESTINATIONS: usize = 1024;
-
 impl Pool {
     pub(crate) fn new(connector: Connector, limits: Limits) -> Arc<Self> {
         let limits = machine::Limits {
@@ -98,6 +85,9 @@ impl Pool {
             in_all: limits.in_all.max(1),
             idle: limits.idle,
             age: limits.age,
+            ahead: limits.ahead,
+            #[cfg(test)]
+            broken: None,
         };
         Arc::new(Self {
             connector: Arc::new(connector),
@@ -106,13 +96,12 @@ impl Pool {
             state: Mutex::new(State {
                 machine: Machine::new(limits),
                 actions: Vec::new(),
-                known: HashMap::new(),
-                last_used: None,
-                destinations: HashMap::new(),
-                live: BTreeMap::new(),
+                destinations: Destinations::new(),
+                live: HashMap::new(),
                 waiters: HashMap::new(),
                 last_waiter: 0,
-                last_key: 0,
+                ahead: Ahead::default(),
+                leaving: TokensInUse::default(),
                 reaps_at: None,
             }),
         })
@@ -143,7 +132,9 @@ impl Pool {
                 ErrorKind::ConnectionLost,
                 "the client was shut down",
             )),
-            Err(_) if self.lock().has_streamless(origin) => Err(Error::no_streams(limit)),
+            Err(_) if self.lock().machine.has_streamless(waiting.key) => {
+                Err(Error::no_streams(limit))
+            }
             Err(_) => Err(Error::timeout(Step::Pool, limit)),
         }
     }
@@ -167,7 +158,8 @@ impl Pool {
             match pick {
                 Pick::Ready(checkout) => return Ok(checkout),
                 Pick::Dead(checkout) => {
-                    self.forget(key, checkout.facts().id());
+                    let id = checkout.facts().id();
+                    self.forget(key, id, Ending::Other, TokensInUse::default());
                     checkout.release();
                     state = self.lock();
                 }
@@ -181,6 +173,22 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// What was opened ahead, and what was learned, for the operator.
+    pub(crate) fn ahead(&self) -> (Ahead, Vec<Learned>) {
+        let state = self.lock();
+        let learned = state.machine.learned().filter_map(|(key, habit, ends)| {
+            Some(Learned {
+                origin: state.destinations.get(key)?.origin.clone(),
+                age: habit.age,
+                requests: habit.requests,
+                idle: habit.idle,
+                ends,
+            })
+        });
+        let learned = learned.filter(|learned| learned.ends > 0);
+        (state.ahead, learned.collect())
     }
 
     /// Runs an event through the machine and does what it says.
@@ -236,96 +244,21 @@ impl Pool {
         }
     }
 
-    fn spawn_opening(self: &Arc<Self>, state: &State, key: KeyId) {
-        let Some(destination) = state.destinations.get(&key).cloned() else {
-            return;
-        };
-        let pool = Arc::downgrade(self);
-        let connector = self.connector.clone();
-        tokio::spawn(async move {
-            // A key or a binding of the caller's that panics must not leave requests waiting for
-            // this opening for ever.
-            let opened = AssertUnwindSafe(connector.open(&destination))
-                .catch_unwind()
-                .await;
-            let opened = opened.unwrap_or_else(|_| {
-                let message = format!("opening a connection to {} panicked", destination.origin);
-                Err(Error::new(ErrorKind::TlsHandshake, message))
-            });
-            // No client is left to use it: it is dropped, and with that closed.
-            let Some(pool) = pool.upgrade() else { return };
-            match opened {
-                Ok(opened) => pool.opened(key, &destination, opened),
-                Err(error) => pool.step(key, machine::Event::OpenFailed, Some(&error)),
-            }
-        });
-    }
-
-    fn opened(self: &Arc<Self>, key: KeyId, destination: &Destination, opened: Opened) {
-        let Opened {
-            connection,
-            sender,
-            end,
-            handshake,
-        } = opened;
-        let facts = connection.facts.clone();
-        self.connector.observers.emit(&Event::ConnectionOpened {
-            facts: &facts,
-            handshake,
-        });
-        let streams = connection.streams();
-        self.lock().live.insert(
-            facts.id(),
-            Live {
-                connection: connection.clone(),
-                sender: Some(sender),
-            },
-        );
-        // Before the driver runs, which reports changes of what is said here.
-        let until = destination.identity.not_after().and_then(instant);
-        let new = NewConnection {
-            id: facts.id(),
-            http: facts.http(),
-            streams,
-            until,
-        };
-        self.step(key, machine::Event::Opened(new), None);
-        let pool = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let changed = || {
-                if let Some(pool) = pool.upgrade() {
-                    let streams =
-                        machine::Event::Streams(connection.facts.id(), connection.streams());
-                    pool.step(key, streams, None);
-                }
-            };
-            let seen = connection.until_end(end, changed).await;
-            connection.close_driver();
-            let pool = pool.upgrade();
-            if pool.is_none() {
-                connection.expect_end(Some(CloseReason::Evicted));
-            }
-            // Before another one takes its place: that one's proof is needed because of this end,
-            // and is counted so.
-            connection.ended(seen);
-            if let Some(pool) = pool {
-                pool.forget(key, connection.facts.id());
-            }
-        });
-        let mut state = self.lock();
-        if let Some(due) = state.machine.deadline() {
-            self.wake_reaper(&mut state, due);
-        }
-    }
-
     /// A connection takes no more requests.
-    fn forget(self: &Arc<Self>, key: KeyId, id: ConnectionId) {
+    fn forget(self: &Arc<Self>, key: KeyId, id: ConnectionId, ending: Ending, tokens: TokensInUse) {
         let mut state = self.lock();
         // Under one lock: the machine must not assign a connection that is gone.
-        let live = state.live.remove(&id);
-        state.handle(key, machine::Event::Closed(id));
+        let live = state.remove(id);
+        state.leaving = tokens;
+        state.handle(key, machine::Event::Closed(id, ending));
         self.apply(state, None);
         drop(live);
+    }
+
+    /// The peer has said how many more requests it takes on an h1 connection.
+    fn left(self: &Arc<Self>, key: KeyId, connection: &Connection, requests: u64) {
+        let event = machine::Event::Left(connection.facts.id(), requests);
+        self.step(key, event, None);
     }
 
     /// An h1 connection will be released at once.
@@ -397,7 +330,7 @@ impl State {
             let connection = token.and_then(|token| Some((token, live.get(&id)?)));
             connection.is_some_and(|(token, live)| live.connection.bound.holds(token))
         };
-        let wanted = machine::Event::Wanted(waiter);
+        let wanted = machine::Event::Wanted(waiter, Resend::Never);
         let actions = &mut self.actions;
         self.machine
             .handle(Instant::now(), key, wanted, holds, actions);
@@ -427,7 +360,25 @@ impl State {
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {
-                Action::Open(key) => pool.spawn_opening(self, key),
+                Action::Open(key) => pool.spawn_opening(self, key, None),
+                Action::OpenAhead(key, id, lead) => {
+                    let old = Predecessor {
+                        id,
+                        connection: self.live.get(&id).map(|live| live.connection.clone()),
+                        tokens: std::mem::take(&mut self.leaving),
+                        lead,
+                    };
+                    pool.spawn_opening(self, key, Some(old));
+                }
+                Action::StopAhead(key) => {
+                    self.ahead.stopped += 1;
+                    let origin = self.destinations.get(key).map(|d| d.origin.to_string());
+                    tracing::warn!(
+                        origin,
+                        "connections end so often that none is opened ahead for a minute"
+                    );
+                }
+                Action::Distrust(_) => self.ahead.distrusted += 1,
                 Action::Assign(key, id, waiter) if Some(waiter) == own => {
                     checkout = self.check_out(key, id, pool)
                 }
@@ -450,9 +401,8 @@ impl State {
                     }
                 }
                 Action::Close(_, id, reason) => {
-                    deferred
-                        .closed
-                        .extend(self.live.remove(&id).map(|live| (live, reason)));
+                    let live = self.remove(id);
+                    deferred.closed.extend(live.map(|live| (live, reason)));
                 }
             }
         }
@@ -462,56 +412,23 @@ impl State {
 
     /// The key of an origin and an identity.
     fn key(&mut self, origin: &Origin, identity: &Arc<IdentityConfig>) -> KeyId {
-        let thumbprint = identity.thumbprint();
-        let is_it = |known: &&Known| {
-            let destination = &known.destination;
-            destination.origin == *origin && destination.identity.thumbprint() == thumbprint
-        };
-        // Never one that has been forgotten: the destination that makes others be forgotten is the
-        // last used.
-        if let Some(known) = self.last_used.as_ref().filter(is_it) {
-            return known.key;
-        }
-        let pool_key = PoolKey {
-            origin: origin.clone(),
-            identity: thumbprint,
-        };
-        let known = match self.known.get(&pool_key) {
-            Some(known) => known.clone(),
-            None => self.new_destination(pool_key, identity),
-        };
-        let key = known.key;
-        self.last_used = Some(known);
-        key
+        let machine = &self.machine;
+        self.destinations
+            .key(origin, identity, |key| machine.uses(key))
     }
 
-    fn new_destination(&mut self, pool_key: PoolKey, identity: &Arc<IdentityConfig>) -> Known {
-        if self.known.len() >= MAX_DESTINATIONS {
-            let machine = &self.machine;
-            self.known.retain(|_, known| machine.uses(known.key));
-            self.destinations.retain(|key, _| machine.uses(*key));
-        }
-        self.last_key += 1;
-        let known = Known {
-            key: KeyId(self.last_key),
-            destination: Arc::new(Destination {
-                origin: pool_key.origin.clone(),
-                identity: identity.clone(),
-                tls: pool_key
-                    .origin
-                    .is_https()
-                    .then(|| tls::for_origin(&identity.tls)),
-                last_request: LastCertificateRequest::default(),
-            }),
-        };
-        self.destinations
-            .insert(known.key, known.destination.clone());
-        self.known.insert(pool_key, known.clone());
-        known
+    fn remove(&mut self, id: ConnectionId) -> Option<Live> {
+        let live = self.live.remove(&id);
+        let is_unused = live.as_ref().is_some_and(|live| live.is_unused_ahead);
+        self.ahead.never_used += u64::from(is_unused);
+        live
     }
 
     fn check_out(&mut self, key: KeyId, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
         let live = self.live.get_mut(&id)?;
+        if std::mem::take(&mut live.is_unused_ahead) {
+            self.ahead.used += 1;
+        }
         let sender = match &live.sender {
             Some(Sender::H2(sender)) => Sender::H2(sender.clone()),
             Some(Sender::H1(_)) => live.sender.take()?,
@@ -519,12 +436,6 @@ impl State {
         };
         let connection = live.connection.clone();
         Some(Checkout::new(sender, connection, pool.clone(), key))
-    }
-
-    /// Whether a connection to this origin is open, and its peer allows no streams on it.
-    fn has_streamless(&self, origin: &Origin) -> bool {
-        let mut live = self.live.values().map(|live| &live.connection);
-        live.any(|c| c.facts.origin() == origin && c.streams() == 0)
     }
 }
 
@@ -539,12 +450,6 @@ impl Deferred {
             drop(waiter.send(result));
         }
     }
-}
-
-/// A wall-clock time on the runtime's clock; `None` if it is too far away to matter.
-fn instant(when: SystemTime) -> Option<Instant> {
-    let left = when.duration_since(SystemTime::now()).unwrap_or_default();
-    Instant::now().checked_add(left)
 }
 
 /// What a request that wants a connection gets.

@@ -16,7 +16,8 @@ use crate::fixture::{Fixture, identity, jwt, session_cnf};
 use axum::Router;
 use bowline_http_client::bind::TokenSourceId;
 use bowline_http_client::{
-    AccessToken, Client, ErrorKind, Limits, Observer, Operation, ProofScope, Protocol, Thumbprint,
+    AccessToken, Cause, Client, ErrorKind, Limits, Observer, Operation, ProofScope, Protocol,
+    Thumbprint,
 };
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
 use bowline_testkit::pki::KeyKind;
@@ -31,6 +32,7 @@ use tokio::sync::{Barrier, RwLock};
 use crate::signature_audit::SignatureAudit;
 
 const TASKS: u64 = 16;
+/// Of each run. `BOWLINE_REQUESTS=n` sends n.
 const REQUESTS: u64 = 10_000;
 /// How often all tasks stop until every connection has been closed as idle.
 const PAUSES: u64 = 5;
@@ -81,12 +83,17 @@ async fn under_any_churn_every_request_is_counted_and_every_proof_is_on_its_conn
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(now | 1);
+    let requests = std::env::var("BOWLINE_REQUESTS")
+        .ok()
+        .and_then(|requests| requests.parse::<u64>().ok())
+        .unwrap_or(REQUESTS)
+        .next_multiple_of(TASKS * PAUSES);
     println!("seed {seed}");
     for (alpn, proof_scope) in [
         (Alpn::Http1, ProofScope::Adaptive),
         (Alpn::Http2, ProofScope::Connection),
     ] {
-        churn(alpn, proof_scope, seed).await;
+        churn(alpn, proof_scope, seed, requests).await;
     }
 }
 
@@ -98,6 +105,7 @@ struct Shared {
     tokens: RwLock<Vec<Token>>,
     outcomes: Outcomes,
     pause: Barrier,
+    requests: u64,
 }
 
 #[derive(Clone)]
@@ -124,7 +132,7 @@ impl Token {
     }
 }
 
-async fn churn(alpn: Alpn, proof_scope: ProofScope, seed: u64) {
+async fn churn(alpn: Alpn, proof_scope: ProofScope, seed: u64, requests: u64) {
     let fixture = Fixture::new();
     let options = CyclingOptions {
         alpn,
@@ -147,6 +155,8 @@ async fn churn(alpn: Alpn, proof_scope: ProofScope, seed: u64) {
     let mut limits = Limits::default();
     limits.per_origin = 6;
     limits.idle = Duration::from_millis(30);
+    // So that connections are replaced ahead too.
+    limits.age = Some(Duration::from_millis(150));
     let audit = SignatureAudit::default();
     let builder = fixture.builder().limits(limits).proof_scope(proof_scope);
     let client = builder
@@ -160,6 +170,7 @@ async fn churn(alpn: Alpn, proof_scope: ProofScope, seed: u64) {
         client,
         outcomes: Outcomes::default(),
         pause: Barrier::new(TASKS as usize),
+        requests,
     });
     let tasks = (0..TASKS).map(|task| {
         let random = Random(seed.wrapping_mul(task + 1) | 1);
@@ -172,25 +183,28 @@ async fn churn(alpn: Alpn, proof_scope: ProofScope, seed: u64) {
     let stats = shared.client.stats();
     let (totals, opened) = (&stats.totals, stats.connections_opened);
     println!(
-        "{alpn:?} {proof_scope:?}: {totals:?}, {opened} connections, closed {:?}",
-        stats.connections_closed
+        "{alpn:?} {proof_scope:?}: {totals:?}, {opened} connections, closed {:?}, {:?}",
+        stats.connections_closed, stats.ahead
     );
-    assert_eq!(shared.outcomes.sum(), REQUESTS);
-    assert_eq!(totals.requests, REQUESTS);
+    assert_eq!(shared.outcomes.sum(), requests);
+    assert_eq!(totals.requests, requests);
     assert_eq!(
         totals.answered + totals.failed + totals.may_have_been_processed,
-        REQUESTS
+        requests
     );
     assert_eq!(
         totals.refused, 0,
         "a proof was refused: it was sent on a wrong connection"
     );
+    assert!(stats.ahead.used > 0, "{:?}", stats.ahead);
+    let is_ahead = totals.causes.contains_key(&Cause::Ahead);
+    assert_eq!(is_ahead, proof_scope == ProofScope::Connection);
     assert!(
-        shared.outcomes.answered.load(Ordering::Relaxed) > REQUESTS / 2,
+        shared.outcomes.answered.load(Ordering::Relaxed) > requests / 2,
         "too few requests were answered to show anything"
     );
     check_received_requests(&shared.fixture, proof_scope, totals.signatures(), opened).await;
-    let causes = audit.check(REQUESTS, |operation| operation.name().starts_with(SOURCED));
+    let causes = audit.check(requests, |operation| operation.name().starts_with(SOURCED));
     // The signature of a cancelled request may still be in progress.
     let later = shared.client.stats().totals.signatures();
     assert!((totals.signatures()..=later).contains(&(causes.values().sum::<usize>() as u64)));
@@ -203,8 +217,8 @@ async fn agent(task: u64, mut random: Random, shared: Arc<Shared>) {
         outcomes,
         ..
     } = &*shared;
-    for n in 0..REQUESTS / TASKS {
-        if n % (REQUESTS / TASKS / PAUSES) == 0 {
+    for n in 0..shared.requests / TASKS {
+        if n % (shared.requests / TASKS / PAUSES) == 0 {
             shared.fall_idle().await;
         }
         match random.below(400) {

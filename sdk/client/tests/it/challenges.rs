@@ -367,7 +367,7 @@ async fn cl_5_a_certificate_bound_token_is_proved_once_per_connection_from_the_c
             ..CyclingOptions::alpn(alpn)
         };
         let server = fixture.server_with(options, |layer| layer.policy(AcceptPolicy::RequireProof));
-        let client = fixture.client();
+        let client = fixture.client_that_waits();
         let cnf = serde_json::json!({ "x5t#S256": fixture.agent.thumbprint().to_string() });
         let token = jwt("a", Some(cnf));
         for _ in 0..8 {

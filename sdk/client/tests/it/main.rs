@@ -1,5 +1,6 @@
 //! The client over real TLS connections on loopback.
 
+mod ahead;
 mod bad_peers;
 mod challenges;
 mod connect_to;
@@ -10,6 +11,7 @@ mod goaway;
 mod http1;
 mod identities;
 mod long_lived;
+mod many_tokens;
 mod master_secret;
 mod pool;
 mod proofs;

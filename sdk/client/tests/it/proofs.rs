@@ -142,7 +142,7 @@ async fn one_response_per_connection_costs_one_signature_per_request() {
             alpn,
             ..CyclingOptions::default()
         });
-        let (client, token) = (fixture.client(), fixture.token("a"));
+        let (client, token) = (fixture.client_that_waits(), fixture.token("a"));
         for n in 1..=10 {
             ok(&client, &server.origin(), &token).await;
             // The next request must find the connection closed, not race with its end.

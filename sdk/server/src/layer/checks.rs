@@ -384,6 +384,9 @@ fn check_request_bound(
     request: &Parts,
     required: &RequireRequestBound,
 ) -> Result<(), Refusal> {
+    if matches!(required, RequireRequestBound::Never) {
+        return Ok(());
+    }
     if reserved_fields::override_method(&request.headers)
         && required.forbids_method_override(request)
     {

@@ -75,11 +75,6 @@ async fn admit<V: TokenValidator, B: Default>(
     validator: &V,
 ) -> Result<Option<Nonce>, Response<B>> {
     let observer = settings.observer.as_deref();
-    let scheme = if transport::is_dpop(request) {
-        Scheme::Dpop
-    } else {
-        Scheme::Bearer
-    };
     // GW-2: hop-by-hop fields first, then the reserved ones.
     if reserved_fields::connection_names_one(&request.headers) {
         tracing::debug!("a request was refused: its Connection field names a field that must stay");
@@ -94,11 +89,11 @@ async fn admit<V: TokenValidator, B: Default>(
         report_refusal(observer, facts.id(), Check::Certificate.into());
         return Err(rejection::certificate_expired(
             request.version,
-            scheme,
+            scheme(request),
             settings,
         ));
     }
-    if settings.is_public(transport::path(request)) && !transport::has_token_in_query(request) {
+    if settings.is_public(request) && !transport::has_token_in_query(request) {
         transport::strip_credentials(&mut request.headers);
         return Ok(None);
     }
@@ -121,8 +116,17 @@ async fn admit<V: TokenValidator, B: Default>(
         }
         Err(rejection) => {
             rejection.report(settings, &facts);
-            Err(rejection.into_response(scheme, settings))
+            Err(rejection.into_response(scheme(request), settings))
         }
+    }
+}
+
+/// The scheme of the challenge, if the request is refused.
+fn scheme(request: &Parts) -> Scheme {
+    if transport::is_dpop(request) {
+        Scheme::Dpop
+    } else {
+        Scheme::Bearer
     }
 }
 

@@ -3,6 +3,7 @@
 mod authority;
 mod dpop;
 mod fixture;
+mod forged_ticket;
 mod handshakes;
 mod introspection;
 mod jwt;

@@ -16,7 +16,8 @@
 //! A's refusal starts the signing of generation 1. B's refusal finds that its proof is of an older
 //! generation, and B is sent again with generation 1: one signature for both.
 
-use std::num::NonZeroUsize;
+mod ahead;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,21 +28,24 @@ use bowline_proof::{
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderMap, StatusCode};
-use lru::LruCache;
 
 use super::history::{MintCause, TokenHistory};
 use super::mint::ProofRequest;
 use super::record::IssuedProof;
+use super::token_filter::TokenFilter;
 use super::{BindingPolicy, ProofScope, SessionPolicy};
 use crate::bind::signing::{signed, within};
 use crate::bind::{
     Answered, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
-    TokenSourceId, invalid_token,
+    TokenSourceId, TokensInUse, invalid_token,
 };
+use crate::cache::Cache;
 use crate::conn::facts::{ConnectionFacts, Presented};
 use crate::conn::identity::Identity;
 use crate::error::{Error, ErrorKind};
 use crate::observe::{Cause, CloseReason, Event, Observers, ProofKind};
+
+use ahead::LastUse;
 
 /// A signing that several requests may wait for.
 type PendingProof = Shared<BoxFuture<'static, Result<Arc<IssuedProof>, Error>>>;
@@ -55,10 +59,12 @@ struct Inner {
     history: Arc<TokenHistory>,
     observers: Observers,
     state: Mutex<State>,
+    /// The tokens that had a reusable proof here.
+    proved: TokenFilter,
 }
 
 struct State {
-    entries: LruCache<TokenHash, TokenEntry>,
+    entries: Cache<TokenHash, TokenEntry>,
     /// Set when the connection has ended.
     closed: Option<CloseReason>,
 }
@@ -76,6 +82,8 @@ struct TokenEntry {
     reusable: Reusable,
     /// After a fresh proof was refused: no other is made before this ends (CL-5).
     pause: Option<Pause>,
+    /// The last request that carried the reusable proof, for a successor connection.
+    used: Option<LastUse>,
 }
 
 /// The reusable proof (PR-8).
@@ -103,16 +111,16 @@ impl SessionConnection {
         history: Arc<TokenHistory>,
         observers: Observers,
     ) -> Self {
-        let bound = NonZeroUsize::new(policy.proofs_per_connection).unwrap_or(NonZeroUsize::MIN);
         Self(Arc::new(Inner {
             policy,
             facts,
             history,
             observers,
             state: Mutex::new(State {
-                entries: LruCache::sparse(bound),
+                entries: Cache::new(policy.proofs_per_connection),
                 closed: None,
             }),
+            proved: TokenFilter::new(),
         }))
     }
 }
@@ -152,8 +160,11 @@ impl BindConnection for SessionConnection {
     }
 
     fn holds(&self, token: &AccessToken) -> bool {
+        if !self.0.proved.may_hold(token.hash()) {
+            return false;
+        }
         let state = self.0.lock();
-        let entry = state.entries.peek(token.hash());
+        let entry = state.entries.get(token.hash());
         entry.is_some_and(|entry| matches!(entry.reusable, Reusable::Ready(_)))
     }
 
@@ -184,6 +195,14 @@ impl BindConnection for SessionConnection {
             None if error == BindingError::UseSessionBinding => self.0.challenged(request, token),
             None => Learned::Nothing,
         }
+    }
+
+    fn in_use(&self, within: Duration) -> TokensInUse {
+        self.0.in_use(within)
+    }
+
+    fn prove_ahead(&self, in_use: TokensInUse) -> Option<BoxFuture<'static, ()>> {
+        self.0.prove_ahead(in_use)
     }
 
     fn closed(&self, reason: CloseReason) {
@@ -251,15 +270,20 @@ impl Inner {
         token: &AccessToken,
         identity: &Arc<Identity>,
     ) -> Bound {
+        let is_noted = self.policy.proof_scope == ProofScope::Connection;
+        let now = Instant::now();
         let mut state = self.lock();
         // Its proofs are gone, and another would never be written.
         if state.closed.is_some() {
             return Bound::ConnectionEnded;
         }
-        if let Some(Reusable::Ready(proof)) =
-            state.entries.get(token.hash()).map(|entry| &entry.reusable)
+        if let Some(entry) = state.entries.get_mut(token.hash())
+            && let Reusable::Ready(proof) = &entry.reusable
             && !self.is_over_age(proof)
         {
+            if let Some(used) = &mut entry.used {
+                used.at = Some(now);
+            }
             let proof = proof.clone();
             drop(state);
             self.observers.emit(&Event::ProofReused {
@@ -269,6 +293,9 @@ impl Inner {
             return Bound::Attached(proof.attachment());
         }
         let entry = self.entry(&mut state, token.hash());
+        if is_noted {
+            entry.used = Some(LastUse::by(request, token, now));
+        }
         let cause = match &entry.reusable {
             Reusable::Pending(pending) => return self.wait_for(pending.clone(), request),
             Reusable::Ready(_) => {
@@ -338,7 +365,11 @@ impl Inner {
         }
         let inner = self.clone();
         let limit = self.policy.sign_timeout;
-        let job = tokio::task::spawn_blocking(move || inner.mint(&wanted));
+        let turn = wanted.identity.signings().request();
+        let job = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            inner.mint(&wanted)
+        });
         Ok(Bound::Pending(
             async move { Ok(within(limit, signed(job)).await?.attachment()) }.boxed(),
         ))
@@ -406,7 +437,11 @@ impl Inner {
     /// from there, so that it is not lost when every request that asked for it has gone.
     fn start(self: &Arc<Self>, wanted: ProofRequest) -> PendingProof {
         let inner = self.clone();
+        // What is made ahead has its turn already.
+        let is_for_request = wanted.cause != Some(Cause::Ahead);
+        let turn = is_for_request.then(|| wanted.identity.signings().request());
         let job = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             // A key that panics must not leave the requests of this token waiting for ever.
             let minted =
                 catch_unwind(AssertUnwindSafe(|| inner.mint(&wanted))).unwrap_or_else(|_| {
@@ -444,7 +479,7 @@ impl Inner {
         };
         if let Some(reason) = closed {
             // The connection has ended already: `closed` will not come to remove this entry.
-            state.entries.pop(&wanted.token);
+            state.entries.remove(&wanted.token);
             self.history.closed(&wanted.token, reason);
         }
         minted
@@ -452,14 +487,17 @@ impl Inner {
 
     fn store(&self, wanted: &ProofRequest, minted: &Result<Arc<IssuedProof>, Error>) {
         let mut state = self.lock();
-        let Some(entry) = state.entries.peek_mut(&wanted.token) else {
+        let Some(entry) = state.entries.get_mut(&wanted.token) else {
             return;
         };
         if entry.generation != wanted.generation {
             return;
         }
         entry.reusable = match minted {
-            Ok(proof) => Reusable::Ready(proof.clone()),
+            Ok(proof) => {
+                self.proved.add(&wanted.token);
+                Reusable::Ready(proof.clone())
+            }
             // The next request tries again.
             Err(_) => Reusable::None,
         };
@@ -472,13 +510,13 @@ impl Inner {
     }
 
     fn entry<'a>(&self, state: &'a mut State, token: &TokenHash) -> &'a mut TokenEntry {
-        if !state.entries.contains(token)
-            && let Some((evicted, entry)) = state.entries.push(*token, TokenEntry::default())
-            && entry.proved
+        let (entry, replaced) = state.entries.get_or_insert_with(token, TokenEntry::default);
+        if let Some((token, replaced)) = replaced
+            && replaced.proved
         {
-            self.history.closed(&evicted, CloseReason::Evicted);
+            self.history.closed(&token, CloseReason::Evicted);
         }
-        state.entries.get_or_insert_mut(*token, TokenEntry::default)
+        entry
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

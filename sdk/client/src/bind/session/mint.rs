@@ -9,7 +9,7 @@ use rustls_pki_types::UnixTime;
 
 use super::history::MintCause;
 use super::record::IssuedProof;
-use crate::bind::{RequestFacts, TokenSourceId};
+use crate::bind::{RequestFacts, TokenInUse, TokenSourceId};
 use crate::conn::facts::{ConnectionFacts, TlsFacts};
 use crate::conn::identity::Identity;
 use crate::error::{Error, ErrorKind};
@@ -43,6 +43,19 @@ impl ProofRequest {
             identity,
             generation,
             cause,
+            claims: None,
+        }
+    }
+
+    /// A proof for a connection that is to take over.
+    pub(super) fn ahead(in_use: &TokenInUse, identity: Arc<Identity>) -> Self {
+        Self {
+            token: in_use.token,
+            source: in_use.source,
+            operation: in_use.operation,
+            identity,
+            generation: 0,
+            cause: Some(Cause::Ahead),
             claims: None,
         }
     }

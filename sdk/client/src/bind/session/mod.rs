@@ -4,6 +4,7 @@
 //! - [`history`]: what an origin remembers of tokens, to tell why a proof was needed.
 //! - [`connection`]: one connection's proofs.
 //! - [`mint`]: making one proof.
+//! - [`token_filter`]: which tokens a connection may have a proof of, without a lock.
 //! - [`record`]: one proof, from its signing to its end.
 
 mod connection;
@@ -12,6 +13,7 @@ mod mint;
 mod record;
 #[cfg(test)]
 mod tests;
+mod token_filter;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +64,7 @@ pub(crate) struct SessionPolicy {
     pub(crate) max_proof_age: Option<Duration>,
     /// How long the key may take.
     pub(crate) sign_timeout: Duration,
-    /// Proofs kept per connection; beyond it the least recently used goes.
+    /// Proofs kept per connection.
     pub(crate) proofs_per_connection: usize,
     /// Tokens remembered per origin.
     pub(crate) tokens_per_origin: usize,

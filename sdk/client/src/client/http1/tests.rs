@@ -32,14 +32,15 @@ fn close_is_found_among_all_members_of_all_lines() {
 
 #[test]
 fn the_time_of_keep_alive_is_read_beside_members_that_are_not_text() {
-    for (lines, seconds) in [
-        (&[&b"timeout=5, max=100"[..]][..], Some(4)),
-        (&[b"x=\xe9, TIMEOUT = \"5\""], Some(4)),
-        (&[b"max=1", b"timeout=0"], Some(0)),
-        (&[b"timeout=soon"], None),
-        (&[b"timeout=\xe9"], None),
+    for (lines, seconds, max) in [
+        (&[&b"timeout=5, max=100"[..]][..], Some(4), Some(100)),
+        (&[b"x=\xe9, TIMEOUT = \"5\""], Some(4), None),
+        (&[b"max=1", b"timeout=0"], Some(0), Some(1)),
+        (&[b"timeout=soon", b"MAX=many"], None, None),
+        (&[b"timeout=\xe9"], None, None),
     ] {
         let found = keep_alive(&fields(&KEEP_ALIVE, lines));
-        assert_eq!(found, seconds.map(Duration::from_secs), "{lines:?}");
+        let timeout = seconds.map(Duration::from_secs);
+        assert_eq!(found, KeepAlive { timeout, max }, "{lines:?}");
     }
 }

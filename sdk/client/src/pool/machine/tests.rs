@@ -1,5 +1,9 @@
 //! The machine alone, and in a small simulation that carries out its actions: every order of
 //! events up to a bound.
+#![allow(
+    clippy::print_stdout,
+    reason = "the exploration prints how far it came"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -16,6 +20,8 @@ fn limits(per_key: usize, in_all: usize) -> Limits {
         in_all,
         idle: IDLE,
         age: None,
+        ahead: false,
+        broken: None,
     }
 }
 
@@ -69,6 +75,8 @@ fn h1(n: u64) -> Event {
         http: HttpVersion::H1,
         streams: 1,
         until: None,
+        took: Duration::ZERO,
+        jitter: 0,
     })
 }
 
@@ -78,6 +86,8 @@ fn h2(n: u64, streams: usize) -> Event {
         http: HttpVersion::H2,
         streams,
         until: None,
+        took: Duration::ZERO,
+        jitter: 0,
     })
 }
 
@@ -96,23 +106,26 @@ fn close(connection: u64, reason: CloseReason) -> Action {
 #[test]
 fn many_waiters_share_one_h2_opening() {
     let mut fixture = Fixture::new(limits(8, 8));
-    assert_eq!(fixture.run(Event::Wanted(w(1))), [open()]);
+    assert_eq!(fixture.run(Event::Wanted(w(1), Resend::Allowed)), [open()]);
     for n in 2..=1000 {
-        assert_eq!(fixture.run(Event::Wanted(w(n))), []);
+        assert_eq!(fixture.run(Event::Wanted(w(n), Resend::Allowed)), []);
     }
     let assigned = fixture.run(h2(1, 2000));
     assert_eq!(
         assigned,
         (1..=1000).map(|n| assign(1, n)).collect::<Vec<_>>()
     );
-    assert_eq!(fixture.run(Event::Wanted(w(1001))), [assign(1, 1001)]);
+    assert_eq!(
+        fixture.run(Event::Wanted(w(1001), Resend::Allowed)),
+        [assign(1, 1001)]
+    );
 }
 
 #[test]
 fn a_second_h2_connection_is_opened_at_the_stream_limit_and_not_before() {
     let mut fixture = Fixture::new(limits(8, 8));
     for n in 1..=3 {
-        fixture.run(Event::Wanted(w(n)));
+        fixture.run(Event::Wanted(w(n), Resend::Allowed));
     }
     assert_eq!(fixture.run(h2(1, 2)), [assign(1, 1), assign(1, 2), open()]);
     assert_eq!(
@@ -121,23 +134,29 @@ fn a_second_h2_connection_is_opened_at_the_stream_limit_and_not_before() {
         "a stream that ended serves first"
     );
     assert_eq!(fixture.run(h2(2, 2)), []);
-    assert_eq!(fixture.run(Event::Wanted(w(4))), [assign(2, 4)]);
+    assert_eq!(
+        fixture.run(Event::Wanted(w(4), Resend::Allowed)),
+        [assign(2, 4)]
+    );
     assert_eq!(fixture.run(Event::Streams(c(1), 3)), []);
     assert_eq!(
-        fixture.run(Event::Wanted(w(5))),
+        fixture.run(Event::Wanted(w(5), Resend::Allowed)),
         [assign(2, 5)],
         "the last used first"
     );
-    assert_eq!(fixture.run(Event::Wanted(w(6))), [assign(1, 6)]);
+    assert_eq!(
+        fixture.run(Event::Wanted(w(6), Resend::Allowed)),
+        [assign(1, 6)]
+    );
 }
 
 #[test]
 fn connections_that_allow_no_streams_are_not_opened_without_end_and_serve_when_they_do() {
     let mut fixture = Fixture::new(limits(8, 8));
-    assert_eq!(fixture.run(Event::Wanted(w(1))), [open()]);
+    assert_eq!(fixture.run(Event::Wanted(w(1), Resend::Allowed)), [open()]);
     assert_eq!(fixture.run(h2(1, 0)), [open()], "another may allow some");
     assert_eq!(fixture.run(h2(2, 0)), []);
-    assert_eq!(fixture.run(Event::Wanted(w(2))), []);
+    assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), []);
     let served = fixture.run(Event::Streams(c(1), 1));
     assert_eq!(
         served,
@@ -151,21 +170,27 @@ fn connections_that_allow_no_streams_are_not_opened_without_end_and_serve_when_t
 #[test]
 fn h1_idle_connections_are_taken_last_in_first_out() {
     let mut fixture = Fixture::new(limits(8, 8));
-    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
-    assert_eq!(fixture.run(Event::Wanted(w(2))), [open()]);
+    assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), [open()]);
     fixture.run(h1(2));
     fixture.run(Event::Released(c(1), None));
     fixture.run(Event::Released(c(2), None));
-    assert_eq!(fixture.run(Event::Wanted(w(3))), [assign(2, 3)]);
-    assert_eq!(fixture.run(Event::Wanted(w(4))), [assign(1, 4)]);
+    assert_eq!(
+        fixture.run(Event::Wanted(w(3), Resend::Allowed)),
+        [assign(2, 3)]
+    );
+    assert_eq!(
+        fixture.run(Event::Wanted(w(4), Resend::Allowed)),
+        [assign(1, 4)]
+    );
 }
 
 #[test]
 fn an_idle_connection_that_holds_the_tokens_proof_is_preferred() {
     let mut fixture = Fixture::new(limits(8, 8));
     for n in 1..=3 {
-        fixture.run(Event::Wanted(w(n)));
+        fixture.run(Event::Wanted(w(n), Resend::Allowed));
     }
     fixture.run(h1(1));
     fixture.run(h1(2));
@@ -174,64 +199,73 @@ fn an_idle_connection_that_holds_the_tokens_proof_is_preferred() {
         fixture.run(Event::Released(c(n), None));
     }
     fixture.holds = vec![c(1)];
-    assert_eq!(fixture.run(Event::Wanted(w(4))), [assign(1, 4)]);
-    assert_eq!(fixture.run(Event::Wanted(w(5))), [assign(3, 5)]);
+    assert_eq!(
+        fixture.run(Event::Wanted(w(4), Resend::Allowed)),
+        [assign(1, 4)]
+    );
+    assert_eq!(
+        fixture.run(Event::Wanted(w(5), Resend::Allowed)),
+        [assign(3, 5)]
+    );
 }
 
 #[test]
 fn a_waiter_takes_a_returned_connection_and_the_new_one_is_kept() {
     let mut fixture = Fixture::new(limits(8, 8));
-    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
-    assert_eq!(fixture.run(Event::Wanted(w(2))), [open()]);
+    assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), [open()]);
     assert_eq!(fixture.run(Event::Released(c(1), None)), [assign(1, 2)]);
     assert_eq!(fixture.run(h1(2)), []);
-    assert_eq!(fixture.run(Event::Wanted(w(3))), [assign(2, 3)]);
+    assert_eq!(
+        fixture.run(Event::Wanted(w(3), Resend::Allowed)),
+        [assign(2, 3)]
+    );
 }
 
 #[test]
 fn a_connection_about_to_return_is_waited_for() {
     let mut fixture = Fixture::new(limits(8, 8));
-    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
     assert_eq!(fixture.run(Event::Returning(c(1))), []);
-    assert_eq!(fixture.run(Event::Wanted(w(2))), []);
-    assert_eq!(fixture.run(Event::Wanted(w(3))), [open()]);
+    assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), []);
+    assert_eq!(fixture.run(Event::Wanted(w(3), Resend::Allowed)), [open()]);
     assert_eq!(fixture.run(Event::Released(c(1), None)), [assign(1, 2)]);
 }
 
 #[test]
 fn a_connection_that_did_not_return_after_all_is_replaced() {
     let mut fixture = Fixture::new(limits(8, 8));
-    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
     fixture.run(Event::Returning(c(1)));
-    fixture.run(Event::Wanted(w(2)));
-    assert_eq!(fixture.run(Event::Closed(c(1))), [open()]);
+    fixture.run(Event::Wanted(w(2), Resend::Allowed));
+    assert_eq!(fixture.run(Event::Closed(c(1), Ending::Other)), [open()]);
 }
 
 #[test]
 fn one_failed_opening_fails_every_request_that_waited_for_it_and_the_next_request_tries_again() {
     let mut fixture = Fixture::new(limits(8, 8));
-    fixture.run(Event::Wanted(w(1)));
-    fixture.run(Event::Wanted(w(2)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
+    fixture.run(Event::Wanted(w(2), Resend::Allowed));
     let fail = |n| Action::Fail(KEYS[0], w(n));
     assert_eq!(fixture.run(Event::OpenFailed), [fail(1), fail(2)]);
-    assert_eq!(fixture.run(Event::Wanted(w(3))), [open()]);
+    assert_eq!(fixture.run(Event::Wanted(w(3), Resend::Allowed)), [open()]);
 }
 
 #[test]
 fn a_key_stays_within_its_limit_and_serves_in_order_of_arrival() {
     let mut fixture = Fixture::new(limits(2, 8));
-    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
-    assert_eq!(fixture.run(Event::Wanted(w(2))), [open()]);
-    assert_eq!(fixture.run(Event::Wanted(w(3))), []);
-    assert_eq!(fixture.run(Event::Wanted(w(4))), []);
+    assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), [open()]);
+    assert_eq!(fixture.run(Event::Wanted(w(3), Resend::Allowed)), []);
+    assert_eq!(fixture.run(Event::Wanted(w(4), Resend::Allowed)), []);
     assert_eq!(fixture.run(h1(2)), [assign(2, 2)]);
     assert_eq!(fixture.run(Event::Released(c(2), None)), [assign(2, 3)]);
     assert_eq!(
-        fixture.run(Event::Closed(c(1))),
+        fixture.run(Event::Closed(c(1), Ending::Other)),
         [open()],
         "its place is taken by a new one"
     );
@@ -240,16 +274,24 @@ fn a_key_stays_within_its_limit_and_serves_in_order_of_arrival() {
 #[test]
 fn an_idle_connection_of_another_key_makes_room() {
     let mut fixture = Fixture::new(limits(8, 1));
-    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
-    assert_eq!(fixture.key(KEYS[1], Event::Wanted(w(2))), [], "it is busy");
+    assert_eq!(
+        fixture.key(KEYS[1], Event::Wanted(w(2), Resend::Allowed)),
+        [],
+        "it is busy"
+    );
     assert_eq!(
         fixture.run(Event::Released(c(1), None)),
         [close(1, CloseReason::Evicted)]
     );
-    assert_eq!(fixture.run(Event::Wanted(w(3))), [], "there is no room yet");
     assert_eq!(
-        fixture.run(Event::Closed(c(1))),
+        fixture.run(Event::Wanted(w(3), Resend::Allowed)),
+        [],
+        "there is no room yet"
+    );
+    assert_eq!(
+        fixture.run(Event::Closed(c(1), Ending::Other)),
         [Action::Open(KEYS[1])],
         "the older request's turn"
     );
@@ -258,22 +300,25 @@ fn an_idle_connection_of_another_key_makes_room() {
 #[test]
 fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_key() {
     let mut fixture = Fixture::new(limits(8, 1));
-    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
-    fixture.key(KEYS[1], Event::Wanted(w(2)));
-    assert_eq!(fixture.run(Event::Wanted(w(3))), []);
+    fixture.key(KEYS[1], Event::Wanted(w(2), Resend::Allowed));
+    assert_eq!(fixture.run(Event::Wanted(w(3), Resend::Allowed)), []);
     assert_eq!(
         fixture.run(Event::Released(c(1), None)),
         [close(1, CloseReason::Evicted)]
     );
-    assert_eq!(fixture.run(Event::Closed(c(1))), [Action::Open(KEYS[1])]);
+    assert_eq!(
+        fixture.run(Event::Closed(c(1), Ending::Other)),
+        [Action::Open(KEYS[1])]
+    );
 }
 
 #[test]
 fn idle_connections_are_let_go_in_time_and_sooner_if_the_peer_said_so() {
     let mut fixture = Fixture::new(limits(8, 8));
     for n in 1..=2 {
-        fixture.run(Event::Wanted(w(n)));
+        fixture.run(Event::Wanted(w(n), Resend::Allowed));
     }
     fixture.run(h1(1));
     fixture.run(h1(2));
@@ -297,12 +342,12 @@ fn idle_connections_are_let_go_in_time_and_sooner_if_the_peer_said_so() {
 #[test]
 fn an_expired_idle_connection_is_not_assigned_even_if_nobody_ticked() {
     let mut fixture = Fixture::new(limits(8, 8));
-    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
     fixture.run(Event::Released(c(1), None));
     fixture.now += IDLE;
     assert_eq!(
-        fixture.run(Event::Wanted(w(2))),
+        fixture.run(Event::Wanted(w(2), Resend::Allowed)),
         [close(1, CloseReason::Idle), open()]
     );
 }
@@ -313,10 +358,10 @@ fn a_connection_over_age_finishes_what_it_has_and_takes_no_more() {
         age: Some(Duration::from_secs(60)),
         ..limits(8, 8)
     });
-    fixture.run(Event::Wanted(w(1)));
+    fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h2(1, 100));
     assert_eq!(fixture.after(Duration::from_secs(60)), []);
-    assert_eq!(fixture.run(Event::Wanted(w(2))), [open()]);
+    assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), [open()]);
     assert_eq!(fixture.run(h2(2, 100)), [assign(2, 2)]);
     assert_eq!(
         fixture.run(Event::Released(c(1), None)),
@@ -334,6 +379,14 @@ struct Simulation {
     openings: BTreeMap<KeyId, usize>,
     waiting: BTreeMap<WaiterId, KeyId>,
     live: BTreeMap<ConnectionId, Live>,
+    /// Openings ahead under way, by the connection that is replaced.
+    ahead: BTreeMap<ConnectionId, KeyId>,
+    /// Every connection that a successor was opened for, and when.
+    replaced: BTreeMap<ConnectionId, Instant>,
+    /// Connections that are made ready.
+    preparing: BTreeSet<ConnectionId>,
+    /// How often time has passed to the next deadline.
+    ticks: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -343,10 +396,18 @@ struct Live {
     streams: usize,
     returning: bool,
     closing: bool,
+    /// When a request last came or went.
+    used: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
+    /// Time passes to the machine's next deadline.
+    Tick,
+    OpenAhead(ConnectionId),
+    FailAhead(ConnectionId),
+    Ready(ConnectionId),
+    End(ConnectionId, Ending),
     Want(KeyId),
     Vanish(WaiterId),
     Open(KeyId, HttpVersion),
@@ -367,6 +428,10 @@ impl Simulation {
             openings: BTreeMap::new(),
             waiting: BTreeMap::new(),
             live: BTreeMap::new(),
+            ahead: BTreeMap::new(),
+            replaced: BTreeMap::new(),
+            preparing: BTreeSet::new(),
+            ticks: 0,
         }
     }
 
@@ -396,15 +461,74 @@ impl Simulation {
                 .filter(|(_, l)| returnable(l))
                 .map(|(c, _)| Step::Return(*c)),
         );
+        if self.limits.ahead {
+            steps.push(Step::Tick);
+            steps.extend(self.ahead.keys().map(|c| Step::OpenAhead(*c)));
+            steps.extend(self.ahead.keys().map(|c| Step::FailAhead(*c)));
+            steps.extend(self.preparing.iter().map(|c| Step::Ready(*c)));
+            let ends = [Ending::Goaway, Ending::Orderly];
+            let live = self.live.keys();
+            steps.extend(live.flat_map(|c| ends.map(|ending| Step::End(*c, ending))));
+        }
         steps
+    }
+
+    /// A connection of which the machine is to be told.
+    fn connect(&mut self, key: KeyId, http: HttpVersion) -> NewConnection {
+        self.next += 1;
+        let streams = if http == HttpVersion::H1 { 1 } else { 2 };
+        let live = Live {
+            key,
+            busy: 0,
+            streams,
+            returning: false,
+            closing: false,
+            used: self.now,
+        };
+        self.live.insert(c(self.next), live);
+        NewConnection {
+            id: c(self.next),
+            http,
+            streams,
+            until: None,
+            took: Duration::ZERO,
+            jitter: 0,
+        }
     }
 
     fn step(&mut self, step: Step) {
         match step {
+            Step::Tick => {
+                self.ticks += 1;
+                self.now = self.machine.deadline().unwrap_or(self.now).max(self.now);
+                let mut actions = Vec::new();
+                self.machine.tick(self.now, &mut actions);
+                self.carry_out(actions);
+            }
+            Step::OpenAhead(old) => {
+                let key = self.ahead.remove(&old).expect("it opens");
+                let new = self.connect(key, HttpVersion::H1);
+                self.preparing.insert(new.id);
+                self.feed(key, Event::OpenedAhead(new, old));
+            }
+            Step::FailAhead(old) => {
+                let key = self.ahead.remove(&old).expect("it opens");
+                self.feed(key, Event::OpenAheadFailed(old));
+            }
+            Step::Ready(id) => {
+                self.preparing.remove(&id);
+                if let Some(live) = self.live.get(&id) {
+                    self.feed(live.key, Event::Ready(id, Some(Duration::ZERO)));
+                }
+            }
+            Step::End(connection, ending) => {
+                let live = self.live.remove(&connection).expect("it lives");
+                self.feed(live.key, Event::Closed(connection, ending));
+            }
             Step::Want(key) => {
                 self.next += 1;
                 self.waiting.insert(w(self.next), key);
-                self.feed(key, Event::Wanted(w(self.next)));
+                self.feed(key, Event::Wanted(w(self.next), Resend::Allowed));
             }
             Step::Vanish(waiter) => {
                 let key = self.waiting.remove(&waiter).expect("it waits");
@@ -412,22 +536,7 @@ impl Simulation {
             }
             Step::Open(key, http) => {
                 *self.openings.get_mut(&key).expect("it opens") -= 1;
-                self.next += 1;
-                let streams = if http == HttpVersion::H1 { 1 } else { 2 };
-                let live = Live {
-                    key,
-                    busy: 0,
-                    streams,
-                    returning: false,
-                    closing: false,
-                };
-                self.live.insert(c(self.next), live);
-                let new = NewConnection {
-                    id: c(self.next),
-                    http,
-                    streams,
-                    until: None,
-                };
+                let new = self.connect(key, http);
                 self.feed(key, Event::Opened(new));
             }
             Step::Fail(key) => {
@@ -444,12 +553,13 @@ impl Simulation {
                 let live = self.live.get_mut(&connection).expect("it lives");
                 live.busy -= 1;
                 live.returning = false;
+                live.used = self.now;
                 let key = live.key;
                 self.feed(key, Event::Released(connection, None));
             }
             Step::Die(connection) => {
                 let live = self.live.remove(&connection).expect("it lives");
-                self.feed(live.key, Event::Closed(connection));
+                self.feed(live.key, Event::Closed(connection, Ending::Other));
             }
             Step::Wait => {
                 self.now += IDLE;
@@ -479,6 +589,8 @@ impl Simulation {
                         "failed twice, or never waited"
                     );
                 }
+                Action::OpenAhead(key, old, lead) => self.opens_ahead(key, old, lead),
+                Action::StopAhead(_) | Action::Distrust(_) => {}
                 Action::Close(key, connection, _) => {
                     let live = self
                         .live
@@ -503,17 +615,42 @@ impl Simulation {
                         .expect("assigned a dead connection");
                     assert_eq!((live.key, live.closing), (key, false));
                     live.busy += 1;
+                    live.used = self.now;
                     assert!(live.busy <= live.streams, "more requests than it takes");
                 }
             }
         }
     }
 
+    fn opens_ahead(&mut self, key: KeyId, old: ConnectionId, lead: Duration) {
+        self.ahead.insert(old, key);
+        let before = self.replaced.insert(old, self.now);
+        assert_eq!(before, None, "a second successor of {old}");
+        // It may have ended with GOAWAY just now.
+        if let Some(live) = self.live.get(&old) {
+            assert_eq!(live.key, key);
+            let is_in_use = live.busy > 0 || live.used + lead + Duration::from_secs(1) > self.now;
+            assert!(is_in_use, "opened ahead for {old}, which is idle");
+        }
+        let waits = self.waiting.values().any(|waiting| *waiting == key);
+        assert!(!waits, "opened ahead while a request waits");
+        // One key only: the others have no part in it.
+        let serving = self.live.len().max(1);
+        let since = self.now.checked_sub(Duration::from_secs(60));
+        let lately = self
+            .replaced
+            .values()
+            .filter(|at| since.is_none_or(|since| **at > since));
+        assert!(lately.count() <= 10 * serving, "too many are opened ahead");
+    }
+
     fn check(&self) {
-        let all = self.openings.values().sum::<usize>() + self.live.len();
+        self.machine.check_indexes(self.now);
+        let all = self.openings.values().sum::<usize>() + self.ahead.len() + self.live.len();
         assert!(all <= self.limits.in_all, "too many connections in all");
         for key in KEYS {
-            let opening = self.openings.get(&key).copied().unwrap_or_default();
+            let ahead = self.ahead.values().filter(|ahead| **ahead == key).count();
+            let opening = self.openings.get(&key).copied().unwrap_or_default() + ahead;
             let members: Vec<_> = self.live.values().filter(|l| l.key == key).collect();
             assert!(
                 opening + members.len() <= self.limits.per_key,
@@ -524,12 +661,41 @@ impl Simulation {
             }
             let something_ends = members.iter().any(|l| l.busy > 0 || l.closing);
             let room_is_coming = self.live.values().any(|l| l.busy > 0 || l.closing)
-                || self.openings.values().any(|n| *n > 0);
+                || self.openings.values().any(|n| *n > 0)
+                || !self.ahead.is_empty();
             let is_full = all >= self.limits.in_all;
             assert!(
                 opening > 0 || something_ends || (is_full && room_is_coming),
                 "a request waits and nothing is coming"
             );
+        }
+    }
+}
+
+impl Machine {
+    /// The ordered indexes and the counts agree with what they are made from.
+    fn check_indexes(&self, now: Instant) {
+        let members = || self.keys.values().flat_map(|entry| &entry.members);
+        let opening: usize = self.keys.values().map(|entry| entry.opening).sum();
+        assert_eq!(self.total, members().count() + opening);
+        assert_eq!(self.closing, members().filter(|m| m.closing).count());
+        let blocked: BTreeSet<_> = self
+            .keys
+            .iter()
+            .filter_map(|(id, entry)| Some((entry.wants_opening(&self.limits)?, *id)))
+            .collect();
+        assert_eq!(self.blocked, blocked);
+        for (id, entry) in &self.keys {
+            let is_early = |noted: Option<Instant>, when: Option<Instant>| {
+                when.is_none_or(|when| noted.is_some_and(|noted| noted <= when))
+            };
+            assert!(
+                is_early(entry.due, entry.deadline(now)),
+                "{id:?}: {entry:?}"
+            );
+            let idle = entry.members.iter().filter(|m| m.is_idle());
+            let first = idle.map(|m| m.idle_until).min();
+            assert!(is_early(entry.idle, first), "{id:?}: {entry:?}");
         }
     }
 }
@@ -558,6 +724,7 @@ fn no_order_of_events_breaks_a_limit_or_forgets_a_request() {
         }
         seen += visited.len();
     }
+    println!("{seen} states");
     assert!(seen > 10_000, "only {seen} states were reached");
 }
 
@@ -595,3 +762,5 @@ proptest! {
         prop_assert!(left.is_empty(), "{left:?} wait for ever");
     }
 }
+
+mod ahead;

@@ -1,1 +1,2 @@
+mod ahead;
 mod signature_bound;

@@ -1,0 +1,240 @@
+//! What the end of a connection costs the requests that come just after it, with and without a
+//! successor that was opened ahead.
+//!
+//! An open loop: requests arrive at a fixed rate, whatever became of those before, and each is
+//! timed from when it was to arrive. The cases of one HTTP version run side by side.
+//!
+//! `cargo bench -p bowline-http-client --bench replace`; `docs/src/pool.md` says what it means.
+
+mod common;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use bowline_http_client::{CloseReason, Event, HttpVersions, Identity, Limits, Observer, Snapshot};
+use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
+use bowline_testkit::tls::Alpn;
+use common::callers::{Bowline, Caller};
+use common::figures::{Figures, progress, quantile};
+use common::fixture::{Fixture, Http};
+use common::options::Options;
+use common::slow::{Slow, SlowKey};
+use futures_util::future::join_all;
+use tokio::time::{Instant, interval, sleep_until};
+
+/// Between two arrivals.
+const PACE: Duration = Duration::from_millis(5);
+const TOKENS: usize = 4;
+/// So many ends make a habit.
+const HABIT: u32 = 8;
+/// "Just after an end".
+const AFTER: Duration = Duration::from_secs(1);
+
+fn main() {
+    common::child::role();
+    let options = Options::from_command_line();
+    let mut figures = Figures::new("replace", &options);
+    let runs = common::runtime().block_on(tokio::spawn(run(options)));
+    for (name, value) in runs.expect("the measurement") {
+        figures.record(name, value);
+    }
+    figures.write();
+}
+
+/// How a server ends its connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Age,
+    Requests,
+    Goaway,
+}
+
+#[derive(Clone, Copy)]
+struct Case {
+    http: Http,
+    ends: Ends,
+    is_slow: bool,
+    ahead: bool,
+}
+
+impl Case {
+    fn name(self) -> String {
+        let ends = match self.ends {
+            Ends::Age => "age",
+            Ends::Requests => "requests",
+            Ends::Goaway => "goaway",
+        };
+        let key = if self.is_slow { "slow_key" } else { "soft_key" };
+        let ahead = if self.ahead { "on" } else { "off" };
+        format!("{}.{ends}.{key}.{ahead}", self.http.name())
+    }
+}
+
+async fn run(options: Options) -> Vec<(String, f64)> {
+    // A life of five seconds is the shortest that is acted on.
+    let (life, ends) = options.pick((Duration::from_secs(10), 6), (Duration::from_secs(6), 2));
+    let mut lines = Vec::new();
+    for http in Http::BOTH {
+        for is_slow in [false, true] {
+            for ahead in [true, false] {
+                let cases = [Ends::Age, Ends::Requests, Ends::Goaway].map(|ends| Case {
+                    http,
+                    ends,
+                    is_slow,
+                    ahead,
+                });
+                let cases = cases.into_iter().filter(|case| options.wants(&case.name()));
+                let measured = cases.map(|case| {
+                    progress(case.name());
+                    measure(case, life, ends)
+                });
+                lines.extend(join_all(measured).await.into_iter().flatten());
+            }
+        }
+    }
+    lines
+}
+
+/// When connections ended.
+#[derive(Clone, Default)]
+struct Ended(Arc<Mutex<Vec<Instant>>>);
+
+impl Observer for Ended {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::ConnectionClosed { reason, .. } = *event
+            && reason != CloseReason::Idle
+        {
+            self.0.lock().expect("no panic").push(Instant::now());
+        }
+    }
+}
+
+async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
+    let fixture = Fixture::new();
+    let a_life = u64::try_from(life.as_nanos() / PACE.as_nanos()).expect("few requests");
+    let cycle = Cycle {
+        max_age: (case.ends == Ends::Age).then_some(life),
+        max_responses: (case.ends == Ends::Requests).then_some(a_life),
+        ..Cycle::default()
+    };
+    let options = CyclingOptions {
+        cycle,
+        alpn: match case.http {
+            Http::H1 => Alpn::Http1,
+            Http::H2 => Alpn::Http2,
+        },
+        ..CyclingOptions::default()
+    };
+    let answer = || async { "0123456789".repeat(10) };
+    let server = CyclingServer::start(fixture.pki(), options, Router::new().fallback(answer));
+    let slow = Slow::default();
+    slow.is_slow.store(case.is_slow, Ordering::Relaxed);
+    let key = SlowKey {
+        key: fixture.agent.signing_key(),
+        slow,
+    };
+    let ended = Ended::default();
+    let mut limits = Limits::default();
+    limits.ahead = case.ahead;
+    let client = fixture
+        .client()
+        .bowline(case.http)
+        .http_versions(HttpVersions::Auto)
+        .identity(Identity::new(fixture.agent.chain(), Arc::new(key)).expect("a pair"))
+        .limits(limits)
+        .observer(Arc::new(ended.clone()) as Arc<dyn Observer>)
+        .build()
+        .expect("a client");
+    let tokens: Vec<_> = (0..TOKENS).map(|_| fixture.session_bound()).collect();
+    let mut callers: Vec<_> = tokens
+        .iter()
+        .map(|token| Bowline::new(client.clone(), &server.origin(), token))
+        .collect();
+    for caller in &mut callers {
+        caller.call().await;
+    }
+
+    // Without a habit to learn, one end is enough to warm up.
+    let before = if case.ahead { HABIT + 1 } else { 1 };
+    let started = Instant::now();
+    let counted = started + life * before + life / 2;
+    let until = counted + life * ends;
+    let retiring = async {
+        let mut times = interval(life);
+        times.tick().await;
+        loop {
+            times.tick().await;
+            if case.ends == Ends::Goaway {
+                server.retire_all();
+            }
+        }
+    };
+    let calls = tokio::select! {
+        calls = arrive(&callers, started, until) => calls,
+        () = retiring => unreachable!("it never ends"),
+    };
+    let counted: Vec<_> = calls.into_iter().filter(|(at, _)| *at >= counted).collect();
+    figures(case, &counted, &ended, &client.stats())
+}
+
+/// Sends requests at a fixed rate; returns when each was to arrive, and how long it took from then
+/// on.
+async fn arrive(callers: &[Bowline], started: Instant, until: Instant) -> Vec<(Instant, Duration)> {
+    let mut calls = Vec::new();
+    let mut next = started;
+    for caller in callers.iter().cycle() {
+        if next >= until {
+            break;
+        }
+        sleep_until(next).await;
+        let (at, mut caller) = (next, caller.clone());
+        calls.push(tokio::spawn(async move {
+            caller.call().await;
+            (at, at.elapsed())
+        }));
+        next += PACE;
+    }
+    join_all(calls)
+        .await
+        .into_iter()
+        .map(|call| call.expect("an answer"))
+        .collect()
+}
+
+fn figures(
+    case: Case,
+    calls: &[(Instant, Duration)],
+    ended: &Ended,
+    stats: &Snapshot,
+) -> Vec<(String, f64)> {
+    let ended = ended.0.lock().expect("no panic");
+    let first = calls.first().map(|(at, _)| *at);
+    let ends: Vec<_> = ended
+        .iter()
+        .filter(|end| first.is_some_and(|first| **end >= first))
+        .collect();
+    let is_after = |at: Instant| ends.iter().any(|end| at >= **end && at < **end + AFTER);
+    let p99 = |after: bool| {
+        let calls = calls.iter().filter(|(at, _)| is_after(*at) == after);
+        let mut took: Vec<_> = calls.map(|(_, took)| *took).collect();
+        took.sort();
+        quantile(&took, 0.99).as_secs_f64() * 1e6
+    };
+    let (rest, after) = (p99(false), p99(true));
+    let name = case.name();
+    let figure = |what: &str, value: f64| (format!("{name}.{what}"), value);
+    vec![
+        figure("ends", ends.len() as f64),
+        figure("p99_at_rest_microseconds", rest),
+        figure("p99_after_an_end_microseconds", after),
+        figure("after_vs_rest", after / rest),
+        figure("connections", stats.connections_opened as f64),
+        figure("opened_ahead", stats.ahead.opened as f64),
+        figure("never_used", stats.ahead.never_used as f64),
+        figure("signatures", stats.totals.signatures() as f64),
+        figure("abandoned", stats.totals.abandoned as f64),
+        figure("requests", stats.totals.requests as f64),
+    ]
+}

@@ -1,0 +1,96 @@
+//! When one key opens a connection ahead, and how many of them it may open.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Openings ahead a minute, for each connection that is open.
+const A_MINUTE: usize = 10;
+const MINUTE: Duration = Duration::from_secs(60);
+/// However long handshake and signatures have taken: a hand may have had to touch a token.
+const LONGEST_LEAD: Duration = Duration::from_secs(10);
+/// How much longer than measured they may take.
+const MARGIN: Duration = Duration::from_millis(10);
+/// How many measurements count.
+const MEASURED: usize = 8;
+
+/// What a key may open ahead, and what it takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Ahead {
+    /// The openings ahead of the last minute.
+    openings: VecDeque<Instant>,
+    /// There were too many.
+    stopped_until: Option<Instant>,
+    /// How long openings have taken, ahead or not.
+    openings_took: Slowest,
+    /// How long signing ahead has taken.
+    proofs_took: Slowest,
+    lead: Duration,
+}
+
+/// The last few measurements.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Slowest(VecDeque<Duration>);
+
+/// Whether one more connection may be opened ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Allowed {
+    Yes,
+    No,
+    /// No, and from now on not for a minute.
+    Stops,
+}
+
+impl Slowest {
+    fn add(&mut self, took: Duration) {
+        if self.0.len() == MEASURED {
+            self.0.pop_front();
+        }
+        self.0.push_back(took);
+    }
+
+    fn get(&self) -> Option<Duration> {
+        self.0.iter().max().copied()
+    }
+}
+
+impl Ahead {
+    pub(super) fn opened(&mut self, took: Duration) {
+        self.openings_took.add(took);
+        self.measure();
+    }
+
+    pub(super) fn proved(&mut self, took: Duration) {
+        self.proofs_took.add(took);
+        self.measure();
+    }
+
+    /// How long before an end its successor must be begun, to be ready in time.
+    pub(super) fn lead(&self) -> Duration {
+        self.lead
+    }
+
+    fn measure(&mut self) {
+        let opening = self.openings_took.get().unwrap_or_default();
+        // A full handshake costs one signature at least, so it tells something about the key.
+        let proofs = self.proofs_took.get().unwrap_or(opening);
+        self.lead = ((opening + proofs) * 3 / 2 + MARGIN).min(LONGEST_LEAD);
+    }
+
+    /// Asks for one more opening ahead, with so many connections open.
+    pub(super) fn ask(&mut self, now: Instant, open: usize) -> Allowed {
+        if self.stopped_until.is_some_and(|until| now < until) {
+            return Allowed::No;
+        }
+        while self.openings.front().is_some_and(|at| *at + MINUTE <= now) {
+            self.openings.pop_front();
+        }
+        if self.openings.len() >= A_MINUTE * open {
+            self.stopped_until = Some(now + MINUTE);
+            return Allowed::Stops;
+        }
+        self.openings.push_back(now);
+        Allowed::Yes
+    }
+}

@@ -1,0 +1,325 @@
+//! One key's connections, and the requests that wait for one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ahead::{Ahead, Allowed};
+use super::habits::{End, Habits};
+use super::{Action, Ending, KeyId, Limits, Resend, Rule, WaiterId};
+use crate::conn::facts::{ConnectionId, HttpVersion};
+use crate::observe::CloseReason;
+
+use super::member::{Member, Succession};
+
+/// Connections whose peer allows no streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0), and which carry
+/// no request: with so many, no other one is opened.
+const MAX_STREAMLESS: usize = 2;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct KeyState {
+    /// In the order of their last return.
+    pub(super) members: Vec<Member>,
+    /// Requests without a connection, in order of arrival.
+    pub(super) waiting: BTreeMap<WaiterId, Resend>,
+    /// Openings under way.
+    pub(super) opening: usize,
+    /// What ALPN chose last.
+    pub(super) speaks: Option<HttpVersion>,
+    pub(super) habits: Habits,
+    pub(super) ahead: Ahead,
+    /// Until when no further connection is opened because the idle ones are stale.
+    pub(super) trusts_until: Option<Instant>,
+    /// Its entry in `Machine::due`.
+    pub(super) due: Option<Instant>,
+    /// Its entry in `Machine::idle`.
+    pub(super) idle: Option<Instant>,
+    /// Its entry in `Machine::blocked`.
+    pub(super) blocked: Option<WaiterId>,
+}
+
+impl KeyState {
+    /// From the last returned on: a connection that is looked for is one that is in use.
+    pub(super) fn member(&mut self, id: ConnectionId) -> Option<&mut Member> {
+        self.members.iter_mut().rev().find(|m| m.id == id)
+    }
+
+    /// A connection for one more request: one that holds its proof, else the last returned; else
+    /// one that is being made ready to take over, else one that may be stale.
+    pub(super) fn free(
+        &mut self,
+        now: Instant,
+        takes_stale: bool,
+        holds: impl Fn(ConnectionId) -> bool,
+    ) -> Option<&mut Member> {
+        let has_choice = self.members.len() > 1;
+        let habit = self.habits.habit();
+        let (mut last_returned, mut preparing, mut stale) = (None, None, None);
+        for (index, member) in self.members.iter().enumerate().rev() {
+            if !member.is_free(now) {
+                continue;
+            }
+            let place = if member.prepares_for.is_some() {
+                &mut preparing
+            } else if member.is_stale(now, habit) {
+                &mut stale
+            } else if !has_choice || holds(member.id) {
+                return self.members.get_mut(index);
+            } else {
+                &mut last_returned
+            };
+            place.get_or_insert(index);
+        }
+        let stale = stale.filter(|_| takes_stale);
+        self.members.get_mut(last_returned.or(preparing).or(stale)?)
+    }
+
+    pub(super) fn assign_free(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
+        while let Some((waiter, resend)) = self.waiting.first_key_value() {
+            let (waiter, resend) = (*waiter, *resend);
+            // A fresh one may be coming.
+            let takes_stale = resend == Resend::Allowed || self.opening == 0;
+            let Some(member) = self.free(now, takes_stale, |_| false) else {
+                return;
+            };
+            member.assign(now);
+            actions.push(Action::Assign(id, member.id, waiter));
+            self.waiting.pop_first();
+        }
+    }
+
+    /// A connection has one request less, and is now the last returned; whether it takes more.
+    pub(super) fn release(&mut self, id: ConnectionId, idle: Duration, now: Instant) -> bool {
+        let Some(index) = self.members.iter().rposition(|m| m.id == id) else {
+            return false;
+        };
+        self.members[index..].rotate_left(1);
+        let Some(member) = self.members.last_mut() else {
+            return false;
+        };
+        member.busy = member.busy.saturating_sub(1);
+        member.returning = false;
+        member.last_used = now;
+        member.idle_until = now + idle;
+        member.is_open() && member.deadline().is_none_or(|deadline| deadline > now)
+    }
+
+    pub(super) fn retire_over_age(&mut self, now: Instant) {
+        for member in &mut self.members {
+            if let Some((when, reason)) = member.ends
+                && when <= now
+                && member.is_open()
+            {
+                member.retiring = Some(reason);
+            }
+        }
+    }
+
+    /// Closes what is idle and is to be used no more; returns how many.
+    pub(super) fn close_finished(
+        &mut self,
+        now: Instant,
+        id: KeyId,
+        actions: &mut Vec<Action>,
+    ) -> usize {
+        let before = actions.len();
+        for member in &mut self.members {
+            let reason = match member.retiring {
+                Some(reason) => reason,
+                None if member.idle_until <= now => CloseReason::Idle,
+                None => continue,
+            };
+            if member.is_idle() {
+                member.closing = true;
+                actions.push(Action::Close(id, member.id, reason));
+            }
+        }
+        actions.len() - before
+    }
+
+    /// The failure goes to the requests that no other connection can serve. Each failure reaches at
+    /// least one waiting request, so that a server which is down is not called for ever.
+    pub(super) fn open_failed(&mut self, id: KeyId, actions: &mut Vec<Action>) {
+        let others = self.members.iter().filter(|m| m.is_open()).count();
+        let failed = match self.speaks {
+            Some(HttpVersion::H1) => self.waiting.len().saturating_sub(self.opening).min(1),
+            Some(HttpVersion::H2) | None if others == 0 => self.waiting.len(),
+            Some(HttpVersion::H2) | None => self.waiting.len().min(1),
+        };
+        for _ in 0..failed {
+            let waiter = self.waiting.pop_first();
+            actions.extend(waiter.map(|(waiter, _)| Action::Fail(id, waiter)));
+        }
+    }
+
+    /// How many more openings the waiting requests could use.
+    pub(super) fn lacks(&self) -> usize {
+        if self.waiting.is_empty() {
+            return 0;
+        }
+        let useful = match self.speaks {
+            Some(HttpVersion::H1) => self.waiting.len(),
+            // One after the other: each serves many.
+            Some(HttpVersion::H2) | None => 1,
+        };
+        let returning = self
+            .members
+            .iter()
+            .filter(|m| m.returning && m.is_open())
+            .count();
+        // A peer that allows no streams would allow none on any number of connections.
+        let streamless = self
+            .members
+            .iter()
+            .filter(|m| m.is_open() && m.streams == 0 && m.busy == 0)
+            .count();
+        if streamless >= MAX_STREAMLESS {
+            return 0;
+        }
+        useful.saturating_sub(self.opening + returning)
+    }
+
+    /// The request that waits longest, if another connection may be opened for it as far as this
+    /// key is concerned.
+    pub(super) fn wants_opening(&self, limits: &Limits) -> Option<WaiterId> {
+        // A key at its own limit waits for its own connections.
+        let may_open = self.lacks() > 0 && self.size() < limits.per_key;
+        let first = self.waiting.first_key_value().map(|(waiter, _)| *waiter);
+        first.filter(|_| may_open)
+    }
+
+    /// The connection that would be let go first for being idle.
+    pub(super) fn longest_idle(&mut self) -> Option<&mut Member> {
+        let idle = self.members.iter_mut().filter(|m| m.is_idle());
+        idle.min_by_key(|m| m.idle_until)
+    }
+
+    /// When the key is to be looked at.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let open = self.members.iter().filter(|m| !m.closing);
+        let members = open.flat_map(|m| {
+            // Once it has passed, a request brings it up again, or nothing does.
+            let replace_at = m.replace_at.filter(|at| *at > now);
+            let is_pending = m.succession == Succession::Open && m.is_open();
+            [m.deadline(), replace_at.filter(|_| is_pending)]
+        });
+        members.flatten().chain(self.habits.due()).min()
+    }
+
+    /// Looks at what was learned, and plans with it when each connection is replaced.
+    pub(super) fn plan(&mut self, now: Instant, limits: &Limits) {
+        self.habits.settle(now);
+        if !limits.ahead {
+            return;
+        }
+        let (habit, lead) = (self.habits.habit(), self.ahead.lead());
+        for member in &mut self.members {
+            member.plan(habit, lead);
+        }
+    }
+
+    /// Opens a connection ahead, if there may be one more.
+    pub(super) fn opens_ahead(
+        &mut self,
+        now: Instant,
+        id: KeyId,
+        old: ConnectionId,
+        limits: &Limits,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        if !self.waiting.is_empty() || self.size() >= limits.per_key {
+            return false;
+        }
+        let serving = self
+            .members
+            .iter()
+            .filter(|m| m.is_open() && m.prepares_for.is_none());
+        let allowed = match limits.breaks(Rule::Bound) {
+            true => Allowed::Yes,
+            false => self.ahead.ask(now, serving.count().max(1)),
+        };
+        match allowed {
+            Allowed::Yes => {
+                self.opening += 1;
+                actions.push(Action::OpenAhead(id, old, self.ahead.lead()));
+            }
+            Allowed::Stops => actions.push(Action::StopAhead(id)),
+            Allowed::No => {}
+        }
+        allowed == Allowed::Yes
+    }
+
+    /// A connection is gone. Returns it, and learns from its end.
+    pub(super) fn remove(
+        &mut self,
+        id: ConnectionId,
+        ending: Ending,
+        now: Instant,
+    ) -> Option<Member> {
+        let index = self.members.iter().position(|m| m.id == id)?;
+        let open = self.members.len();
+        let member = self.members.remove(index);
+        for successor in &mut self.members {
+            // It takes over as it is.
+            successor.prepares_for.take_if(|old| *old == id);
+        }
+        if ending != Ending::Other && !member.closing {
+            let idle = match member.busy {
+                0 => now.saturating_duration_since(member.last_used),
+                _ => Duration::ZERO,
+            };
+            let end = End {
+                age: now.saturating_duration_since(member.opened_at),
+                requests: member.requests,
+                idle,
+                is_goaway: ending == Ending::Goaway,
+            };
+            self.habits.add(now, end, open);
+        }
+        Some(member)
+    }
+
+    /// A successor is ready: the connection that it replaces takes no more requests.
+    pub(super) fn take_over(&mut self, id: ConnectionId, now: Instant) {
+        let lead = self.ahead.lead();
+        let old = self.member(id).and_then(|m| m.prepares_for.take());
+        if let Some(old) = old.and_then(|old| self.member(old))
+            && old.is_open()
+        {
+            old.retire(now, lead);
+        }
+    }
+
+    /// Whether a request that cannot be sent again is to get a fresh connection although an idle
+    /// one is free, because that may be about to end: once for each learned life.
+    pub(super) fn distrusts(&mut self, now: Instant) -> bool {
+        let Some(idle) = self.habits.habit().idle else {
+            return false;
+        };
+        let is_asked = self.opening == 0
+            && self.trusts_until.is_none_or(|until| until <= now)
+            && self
+                .members
+                .iter()
+                .any(|m| m.is_free(now) && m.is_stale(now, self.habits.habit()));
+        if is_asked {
+            self.trusts_until = Some(now + idle);
+        }
+        is_asked
+    }
+
+    /// Connections that are open or opening.
+    pub(super) fn size(&self) -> usize {
+        self.members.len() + self.opening
+    }
+
+    /// Whether nothing is lost with it.
+    pub(super) fn is_forgettable(&self) -> bool {
+        self.is_unused() && self.habits.due().is_none()
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        self.members.is_empty() && self.waiting.is_empty() && self.opening == 0
+    }
+}
