@@ -48,6 +48,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Call(Box<crate::call::CallOptions>),
+    Inspect(crate::inspect::InspectOptions),
     /// Write a completion script for a shell to standard output
     #[command(
         after_help = "Example: bowline completions bash > ~/.local/share/bash-completion/completions/bowline"

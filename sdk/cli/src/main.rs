@@ -4,11 +4,13 @@ mod arguments;
 mod call;
 mod failure;
 mod ingress;
+mod inspect;
 mod logging;
 mod pki;
 mod receipt;
 mod secret;
 mod settings;
+mod text;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,7 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
     logging::start(&arguments.log);
     match arguments.command {
         Command::Call(options) => call::run(*options),
+        Command::Inspect(options) => inspect::run(&options),
         Command::Completions { shell } => {
             arguments::write_completions(shell);
             Ok(ExitCode::SUCCESS)

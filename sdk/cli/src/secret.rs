@@ -44,14 +44,15 @@ pub(crate) fn read_bytes(option: &str, value: &str) -> Result<Vec<u8>, Failure> 
 /// Whether `value` stands on the command line of this process.
 pub(crate) fn is_on_command_line(value: &str) -> bool {
     // `--token VALUE`, `--token=VALUE`, `-H VALUE`, `-HVALUE`.
-    let is_it = |argument: String| {
+    let is_it = |argument: std::ffi::OsString| {
+        let argument = argument.to_string_lossy();
         let attached = match argument.strip_prefix("--") {
             Some(long) => long.split_once('=').map(|(_, attached)| attached),
             None => argument.strip_prefix('-').and_then(|short| short.get(1..)),
         };
         argument == value || attached == Some(value)
     };
-    !value.is_empty() && std::env::args().any(is_it)
+    !value.is_empty() && std::env::args_os().any(is_it)
 }
 
 /// Warns of a secret that stands on the command line.
@@ -64,12 +65,16 @@ pub(crate) fn warn_if_on_command_line(option: &str, value: &str) {
     }
 }
 
-/// Warns of a private key that every user of the machine can read.
-pub(crate) fn warn_if_world_readable(path: &Path) {
-    if mode(path).is_some_and(|mode| mode & 0o004 != 0) {
-        let path = path.display();
-        tracing::warn!("{path} can be read by every user of this machine: `chmod 600 {path}`");
+/// Refuses a private key that every user of the machine can read.
+pub(crate) fn refuse_world_readable(option: &str, path: &Path) -> Result<(), Failure> {
+    if mode(path).is_none_or(|mode| mode & 0o004 == 0) {
+        return Ok(());
     }
+    let file = path.display();
+    Err(Failure::usage(format!(
+        "{option}: every user of this machine can read {file}: run `chmod 600 {file}`, and \
+         replace the key if others were here"
+    )))
 }
 
 #[cfg(unix)]

@@ -104,16 +104,9 @@ fn with_file(
         let known = long_options(&command);
         let command = mut_below(command, at, |command| {
             match set(&command, key, value, &known) {
-                Ok((id, values)) => command.mut_arg(id, |arg| {
-                    // A help text shows defaults, and this one may be a secret. clap lets only what
-                    // takes a value hide it.
-                    let takes_values = arg.get_action().takes_values();
-                    let arg = arg.default_values(values).required(false);
-                    match takes_values {
-                        true => arg.hide_default_value(true),
-                        false => arg,
-                    }
-                }),
+                Ok((id, values)) => {
+                    command.mut_arg(id, |arg| arg.default_values(values).required(false))
+                }
                 Err(message) => {
                     result = Err(Failure::usage(format!("{file}: {message}")));
                     command

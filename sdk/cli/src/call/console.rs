@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
-use bowline::AccessToken;
 use bowline::client::{Demand, Scheme};
 use http::{HeaderMap, HeaderValue, response};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::options::CallOptions;
 use super::request::{Template, is_secret};
+use crate::text::{printable, token_name};
 
 pub(super) struct Console {
     bar: ProgressBar,
@@ -71,14 +71,6 @@ impl Console {
     }
 }
 
-/// How a token is named where it must not be shown: the first bytes of its SHA-256.
-pub(super) fn token_name(token: &AccessToken) -> String {
-    let hash = token.hash().as_bytes().iter().take(4);
-    hash.fold("sha256:".to_owned(), |name, byte| {
-        format!("{name}{byte:02x}")
-    })
-}
-
 /// The head as `--include` writes it.
 pub(super) fn head_text(head: &response::Parts) -> Vec<u8> {
     let mut text = format!("{:?} {}\r\n", head.version, head.status).into_bytes();
@@ -98,11 +90,6 @@ fn append_fields(text: &mut Vec<u8>, fields: &HeaderMap) {
 
 fn text(value: &HeaderValue) -> String {
     printable(&String::from_utf8_lossy(value.as_bytes()))
-}
-
-/// What came from the network, without the characters that a terminal obeys.
-pub(super) fn printable(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
 }
 
 fn style() -> ProgressStyle {

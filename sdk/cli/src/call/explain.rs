@@ -5,9 +5,8 @@ use bowline::client::{Challenge, Step, challenges};
 use bowline::{Error, ErrorKind};
 use http::{StatusCode, response};
 
-use super::console::printable;
 use super::options::CallOptions;
-use super::setup::rough;
+use crate::text::{printable, rough};
 
 /// A difference of the clocks that is worth telling, in seconds.
 const NOTABLE_DIFFERENCE: u64 = 10;

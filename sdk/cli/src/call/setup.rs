@@ -12,6 +12,7 @@ use super::places::places;
 use super::request::Template;
 use crate::failure::Failure;
 use crate::secret;
+use crate::text::rough;
 
 /// More of a body than this is not kept for a second sending, unless --data gave more.
 const REPLAY_LIMIT: usize = 64 * 1024;
@@ -95,7 +96,14 @@ fn identity(options: &CallOptions) -> Result<Option<Identity>, Failure> {
     };
     let key = options.key.as_ref().unwrap_or(certificate);
     let identity = Identity::from_pem_files(certificate, key).map_err(Failure::usage)?;
-    secret::warn_if_world_readable(key);
+    secret::refuse_world_readable(
+        if options.key.is_some() {
+            "--key"
+        } else {
+            "--cert"
+        },
+        key,
+    )?;
     let file = certificate.display();
     if let Ok(since) = SystemTime::now().duration_since(identity.not_after()) {
         return Err(Failure::usage(format!(
@@ -117,16 +125,6 @@ fn identity(options: &CallOptions) -> Result<Option<Identity>, Failure> {
     Ok(Some(identity))
 }
 
-/// A time for people.
-pub(super) fn rough(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} minutes", seconds / 60),
-        7200..172_800 => format!("{} hours", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
 fn dpop_key(path: &Path) -> Result<DpopKey, Failure> {
     let file = path.display();
     let text = secret::read_bytes("--dpop-key", &format!("@{file}"))?;
@@ -138,6 +136,6 @@ fn dpop_key(path: &Path) -> Result<DpopKey, Failure> {
              Ed25519 or RSA (`openssl pkcs8 -topk8 -nocrypt` converts it)"
         ))
     })?;
-    secret::warn_if_world_readable(path);
+    secret::refuse_world_readable("--dpop-key", path)?;
     Ok(key)
 }

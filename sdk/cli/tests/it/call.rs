@@ -193,8 +193,14 @@ async fn a_secret_on_the_command_line_is_used_with_a_warning() {
     let server = fixture.server(CyclingOptions::default());
     let secret = std::fs::read_to_string(&fixture.token()[1..]).unwrap();
     let field = format!("authorization: Bearer {secret}");
-    for args in [["--token", &secret], ["-H", &field]] {
-        let ran = run(&mut fixture.call(&server.origin(), &args));
+    let (joined, attached) = (format!("--token={secret}"), format!("-H{field}"));
+    for args in [
+        &["--token", &secret][..],
+        &[&joined],
+        &["-H", &field],
+        &[&attached],
+    ] {
+        let ran = run(&mut fixture.call(&server.origin(), args));
         ran.succeeded();
         assert!(
             ran.stderr.contains("a secret on the command line"),
@@ -310,7 +316,8 @@ async fn a_proxy_of_the_environment_is_used_as_curl_uses_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_bound_to_a_dpop_key_goes_with_dpop_proofs() {
     let fixture = Fixture::new();
-    let key = fixture.dir.write("dpop.key", fixture.agent.key_pem());
+    // The agent's own key will do for this one.
+    let key = &fixture.files.key;
     let server = fixture.plain(
         axum::Router::new().fallback(async |headers: http::HeaderMap| {
             let has = |name| headers.contains_key(name);
@@ -399,4 +406,74 @@ async fn errors_are_counted_by_their_message() {
     let stats: Value = ran.stats();
     assert_eq!(stats["errors"], 4);
     assert_eq!(stats["by_status"], json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_level_shows_a_secret() {
+    let fixture = Fixture::new();
+    let proofs = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = proofs.clone();
+    let app = axum::Router::new().fallback(move |headers: http::HeaderMap| {
+        let proof = headers["session-binding-proof"].to_str().unwrap();
+        seen.lock().unwrap().push(proof.to_owned());
+        async { "ok" }
+    });
+    let server = fixture.plain(app);
+    let token = fixture.token();
+    let secret = std::fs::read_to_string(&token[1..]).unwrap();
+    for version in ["--http1.1", "--http2"] {
+        let args = [version, "-v", "--log-level", "trace", "--token", &token];
+        let ran = run(&mut fixture.call(&server.origin(), &args));
+        assert!(
+            ran.succeeded().stderr.contains("TRACE"),
+            "nothing is logged"
+        );
+        let proof = proofs.lock().unwrap().pop().expect("a proof");
+        for hidden in [&secret, &proof] {
+            assert!(
+                !ran.stderr.contains(hidden.as_str()),
+                "{version}: {}",
+                ran.stderr
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_concurrent_requests_are_written_one_after_another() {
+    let fixture = Fixture::new();
+    let both = std::sync::Arc::new(tokio::sync::Barrier::new(2));
+    // Neither body ends before both have begun.
+    let app = axum::Router::new().fallback(async move || {
+        let parts = futures_util::stream::unfold(0, move |part| {
+            let both = both.clone();
+            async move {
+                if part == 1 {
+                    both.wait().await;
+                }
+                let text = ["<", ">"].get(part)?;
+                Some((Ok::<_, std::io::Error>(*text), part + 1))
+            }
+        });
+        axum::body::Body::from_stream(parts)
+    });
+    let server = fixture.plain(app);
+    let args = ["--repeat", "20", "--concurrency", "2", "-o", "-"];
+    let ran = run(&mut fixture.call(&server.origin(), &args));
+    assert_eq!(ran.succeeded().stdout, "<>".repeat(20));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_argument_that_is_not_utf8_may_stand_beside_a_secret() {
+    use std::os::unix::ffi::OsStrExt;
+    let fixture = Fixture::new();
+    let server = fixture.plain(page("ok"));
+    let file = fixture
+        .dir
+        .path()
+        .join(std::ffi::OsStr::from_bytes(b"out-\xff"));
+    let mut command = fixture.call(&server.origin(), &["--token", "opaque", "-o"]);
+    run(command.arg(&file)).succeeded();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "ok");
 }

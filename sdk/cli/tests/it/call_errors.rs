@@ -83,15 +83,27 @@ async fn certificates_and_keys_that_cannot_be_used_are_configuration_errors() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_every_user_can_read_is_used_with_a_warning() {
+async fn a_key_that_every_user_can_read_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let fixture = Fixture::new();
     let server = fixture.plain(page("ok"));
-    for (mode, warned) in [(0o604, true), (0o640, false), (0o600, false)] {
-        std::fs::set_permissions(&fixture.files.key, PermissionsExt::from_mode(mode)).unwrap();
-        let ran = run(&mut fixture.call(&server.origin(), &[]));
-        let has = ran.succeeded().stderr.contains("can be read by every user");
-        assert_eq!(has, warned, "{mode:o}: {}", ran.stderr);
+    let dpop = fixture.dir.write("dpop.key", fixture.agent.key_pem());
+    let args = ["--dpop-key", dpop.to_str().unwrap()];
+    let set = |path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    for (key, dpop_key, refused) in [
+        (0o604, 0o600, Some("--key: every user")),
+        (0o600, 0o644, Some("--dpop-key: every user")),
+        (0o640, 0o600, None),
+    ] {
+        set(&fixture.files.key, key);
+        set(&dpop, dpop_key);
+        let ran = run(&mut fixture.call(&server.origin(), &args));
+        match refused {
+            Some(expected) => ran.failed(2, &[expected, "chmod 600"]),
+            None => {
+                ran.succeeded();
+            }
+        }
     }
 }
 

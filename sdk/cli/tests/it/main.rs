@@ -3,6 +3,7 @@
 mod call;
 mod call_errors;
 mod ingress;
+mod inspect;
 mod oidc;
 mod ops;
 mod pki;

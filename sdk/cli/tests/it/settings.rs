@@ -191,7 +191,7 @@ fn completions_and_man_pages_know_each_subcommand() {
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
         .filter(|name| !name.is_empty() && *name != "help")
         .collect();
-    for known in ["call", "completions", "man"] {
+    for known in ["call", "inspect", "completions", "man"] {
         assert!(subcommands.contains(&known), "{subcommands:?}");
     }
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {

@@ -28,10 +28,16 @@ async fn the_place_is_connected_to_and_the_certificate_is_the_origins() {
             origin(elsewhere),
             [place("nowhere.invalid:1"), here.clone()],
         )
+        .connect_to(
+            origin("https://localhost:2"),
+            [here.clone(), place("127.0.0.1:1")],
+        )
         .connect_to(origin("https://other.invalid"), [here])
         .build()
         .unwrap();
+    // The first that can be reached counts, whichever it is.
     ok(&client, elsewhere, &fixture.token("a")).await;
+    ok(&client, "https://localhost:2", &fixture.token("a")).await;
     let error = fetch(&client, "https://other.invalid", &fixture.token("a"))
         .await
         .expect_err("the certificate is for another name");

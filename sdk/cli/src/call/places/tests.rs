@@ -41,6 +41,12 @@ fn the_first_option_that_fits_the_host_and_the_port_counts() {
         (&["--connect-to", "::b:"], "https://a", &["b:443"]),
         (&["--connect-to", ":::8443"], "https://a", &["a:8443"]),
         (&["--connect-to", "c::b:"], "https://a", &[]),
+        // One leads elsewhere, and no further.
+        (
+            &["--connect-to", "::b:8443", "--connect-to", "b::c:"],
+            "https://a",
+            &["b:8443"],
+        ),
         (
             &["--connect-to", "::[::1]:8443"],
             "https://a",
