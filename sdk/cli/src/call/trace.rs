@@ -83,6 +83,11 @@ impl Tracer {
             };
         }
         if let Some(id) = trace.connection {
+            // A request that opened a connection and was challenged there is sent again on it, which
+            // counts as reuse. With several workers it may be another's.
+            if self.operations.len() == 1 && seen.fresh.contains(&id) {
+                trace.usage = Some(ConnectionUse::New);
+            }
             seen.fresh.retain(|fresh| *fresh != id);
             trace.opened = seen.connections.get(&id).cloned();
         }
