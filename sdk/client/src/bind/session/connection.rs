@@ -16,6 +16,7 @@
 //! A's refusal starts the signing of generation 1. B's refusal finds that its proof is of an older
 //! generation, and B is sent again with generation 1: one signature for both.
 
+use std::cmp::Reverse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -209,21 +210,27 @@ impl BindConnection for SessionConnection {
             return TokensInUse::default();
         };
         let state = self.0.lock();
-        // The last used come first.
-        let tokens = state.entries.iter().filter_map(|(token, entry)| {
-            let used = entry.used.as_ref()?;
-            let is_proved = matches!(entry.reusable, Reusable::Ready(_));
-            let is_in_use = used.at.is_some_and(|at| at.elapsed() <= within);
-            (is_proved && is_in_use).then_some(TokenInUse {
-                token: *token,
-                source: used.source,
-                operation: used.operation,
-                expires_at: used.expires_at,
+        let mut tokens: Vec<_> = state
+            .entries
+            .iter()
+            .filter_map(|(token, entry)| {
+                let used = entry.used.as_ref()?;
+                let at = used.at?;
+                let is_proved = matches!(entry.reusable, Reusable::Ready(_));
+                (is_proved && at.elapsed() <= within).then_some((at, token, used))
             })
-        });
+            .collect();
+        // The last used come first.
+        tokens.sort_unstable_by_key(|(at, ..)| Reverse(*at));
+        let in_use = |(_, token, used): &(Instant, &TokenHash, &LastUse)| TokenInUse {
+            token: **token,
+            source: used.source,
+            operation: used.operation,
+            expires_at: used.expires_at,
+        };
         TokensInUse {
             certificate: Some(identity.thumbprint()),
-            tokens: tokens.take(MOST_AHEAD).collect(),
+            tokens: tokens.iter().take(MOST_AHEAD).map(in_use).collect(),
         }
     }
 

@@ -1,1 +1,2 @@
+mod in_use;
 mod signature_bound;
