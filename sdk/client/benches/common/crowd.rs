@@ -174,9 +174,19 @@ fn client(number: usize, credentials: &Credentials, http: Http) -> Client {
 /// A session-bound token that no authority has signed, which a client cannot tell. Thousands are
 /// made in no time.
 pub(crate) fn token(certificate: Thumbprint, number: usize) -> String {
+    unsigned("cnf", certificate, number)
+}
+
+/// A bearer token that takes as many bytes, also where HPACK has coded it: what would bind it
+/// stands in a claim that nothing reads.
+pub(crate) fn bearer(certificate: Thumbprint, number: usize) -> String {
+    unsigned("cnx", certificate, number)
+}
+
+fn unsigned(confirmation: &str, certificate: Thumbprint, number: usize) -> String {
     let payload = json!({
         "iss": "https://authority.example",
-        "cnf": TokenBinding::Session.confirmation(certificate),
+        confirmation: TokenBinding::Session.confirmation(certificate),
         "scope": "s".repeat(230),
         "jti": format!("{number:010}"),
     });

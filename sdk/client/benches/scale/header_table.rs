@@ -47,7 +47,7 @@ async fn bytes(
     let server = Server::start(&fixture.server(), Settings::new(Http::H2));
     let certificate = fixture.agent.thumbprint();
     let token = |number| match binding {
-        Binding::Bearer => "b".repeat(crowd::token(certificate, number).len()),
+        Binding::Bearer => crowd::bearer(certificate, number),
         Binding::Session => crowd::token(certificate, number),
     };
     let mut callers: Vec<_> = (0..connections)

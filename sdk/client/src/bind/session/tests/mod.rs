@@ -1,2 +1,3 @@
 mod ahead;
+mod in_use;
 mod signature_bound;
