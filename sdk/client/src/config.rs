@@ -87,7 +87,8 @@ pub struct Timeouts {
     /// Signing one proof. Default 30 s: a hand may have to touch a token.
     pub sign: Duration,
     /// While something of a request's body is ready, and the peer takes nothing of it. Default
-    /// 60 s. A body whose own next part is not ready has all the time that it wants.
+    /// 60 s; on HTTP/2 up to a quarter more if the peer takes nothing of it from the beginning. A
+    /// body whose own next part is not ready has all the time that it wants.
     pub request_body: Duration,
     /// From the written request to the response's head. Default none: a tool call may take its
     /// time.

@@ -2,6 +2,7 @@
 
 mod replay;
 mod response;
+mod spare;
 
 pub(crate) use replay::{ReplayBody, ReplayHandle, Sending};
 pub use response::{Body, BodyReadError};

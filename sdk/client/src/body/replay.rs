@@ -22,7 +22,6 @@
 //! Nothing is copied: kept frames share their memory with those that were sent.
 
 use std::any::{Any, TypeId};
-use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -35,6 +34,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 
+use super::spare;
 use crate::conn::frames::WireState;
 use crate::conn::uploads::Upload;
 use crate::error::BoxError;
@@ -169,45 +169,6 @@ where
 impl Drop for ReplayHandle {
     fn drop(&mut self) {
         spare::keep(&mut self.upload);
-    }
-}
-
-/// Uploads that nobody holds any more, for the next requests of their thread: nearly every request
-/// leaves one, and the next need not allocate.
-mod spare {
-    use super::*;
-
-    const MOST: usize = 32;
-
-    thread_local! {
-        static SPARE: RefCell<Vec<Arc<Upload>>> = const { RefCell::new(Vec::new()) };
-    }
-
-    pub(super) fn filled_with(upload: Upload) -> Arc<Upload> {
-        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
-        if let Ok(Some(mut spare)) = spare
-            && let Some(place) = Arc::get_mut(&mut spare)
-        {
-            *place = upload;
-            return spare;
-        }
-        Arc::new(upload)
-    }
-
-    pub(super) fn keep(upload: &mut Arc<Upload>) {
-        // hyper may still have it.
-        let Some(place) = Arc::get_mut(upload) else {
-            return;
-        };
-        // The body is dropped now, and may do anything then.
-        drop(std::mem::take(place));
-        // The thread may be about to end.
-        let _ = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            if spare.len() < MOST {
-                spare.push(upload.clone());
-            }
-        });
     }
 }
 

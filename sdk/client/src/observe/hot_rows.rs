@@ -8,7 +8,6 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::observe::stats::Row;
 use crate::observe::{BindingUsed, Operation, Outcome};
 
 /// Operations are a fixed set, so this is far more than a program has.
@@ -23,6 +22,17 @@ pub(super) struct HotRows(Box<[OnceLock<Box<HotRow>>; ROWS]>);
 pub(super) struct HotRow {
     operation: Operation,
     parts: [Part; PARTS],
+}
+
+/// What was counted of one operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HotCounts {
+    pub(super) answered: u64,
+    pub(super) failed: u64,
+    pub(super) may_have_been_processed: u64,
+    pub(super) with_proof: u64,
+    pub(super) request_bound: u64,
+    pub(super) reused: u64,
 }
 
 /// One cache line.
@@ -62,7 +72,7 @@ impl HotRows {
     }
 
     /// Each row that was counted in.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (Operation, Row)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (Operation, HotCounts)> {
         let rows = self.0.iter().filter_map(OnceLock::get);
         rows.map(|row| (row.operation, row.sum()))
     }
@@ -111,8 +121,8 @@ impl HotRow {
         &self.parts[own_part()]
     }
 
-    fn sum(&self) -> Row {
-        let mut row = Row::default();
+    fn sum(&self) -> HotCounts {
+        let mut row = HotCounts::default();
         for part in &self.parts {
             let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
             row.answered += read(&part.answered);
@@ -122,7 +132,6 @@ impl HotRow {
             row.request_bound += read(&part.request_bound);
             row.reused += read(&part.reused);
         }
-        row.requests = row.answered + row.failed + row.may_have_been_processed;
         row
     }
 }

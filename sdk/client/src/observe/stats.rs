@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::hot_rows::{HotRow, HotRows};
+use super::hot_rows::{HotCounts, HotRow, HotRows};
 use crate::conn::facts::ConnectionFacts;
 use crate::observe::ahead::{Ahead, Learned};
 use crate::observe::{
@@ -102,14 +102,14 @@ impl Row {
         ratio(self.refused, self.with_proof)
     }
 
-    fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.answered += other.answered;
-        self.failed += other.failed;
-        self.may_have_been_processed += other.may_have_been_processed;
-        self.with_proof += other.with_proof;
-        self.request_bound += other.request_bound;
-        self.reused += other.reused;
+    fn add(&mut self, counts: &HotCounts) {
+        self.requests += counts.answered + counts.failed + counts.may_have_been_processed;
+        self.answered += counts.answered;
+        self.failed += counts.failed;
+        self.may_have_been_processed += counts.may_have_been_processed;
+        self.with_proof += counts.with_proof;
+        self.request_bound += counts.request_bound;
+        self.reused += counts.reused;
     }
 
     fn finish(&mut self, binding: BindingUsed, request_bound: bool, outcome: Outcome) {
@@ -150,9 +150,13 @@ impl Snapshot {
 impl Stats {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.lock().clone();
-        for (operation, row) in self.hot.rows() {
-            snapshot.totals.add(&row);
-            snapshot.operations.entry(operation).or_default().add(&row);
+        for (operation, counts) in self.hot.rows() {
+            snapshot.totals.add(&counts);
+            snapshot
+                .operations
+                .entry(operation)
+                .or_default()
+                .add(&counts);
         }
         snapshot
     }

@@ -23,17 +23,15 @@ fn each_operation_has_a_row_of_its_own_whichever_thread_counts() {
     assert_eq!(found.len(), 2);
     for (operation, row) in found {
         let expected = match operation {
-            A => Row {
-                requests: times,
+            A => HotCounts {
                 answered: times,
                 with_proof: times,
                 reused: times,
-                ..Row::default()
+                ..HotCounts::default()
             },
-            _ => Row {
-                requests: times,
+            _ => HotCounts {
                 failed: times,
-                ..Row::default()
+                ..HotCounts::default()
             },
         };
         assert_eq!(row, expected, "{operation:?}");
