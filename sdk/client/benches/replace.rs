@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use axum::Router;
 use bowline_http_client::{
-    AccessToken, Client, CloseReason, Error, Event, HttpVersions, Identity, Limits, Observer,
-    Snapshot,
+    AccessToken, Cause, Client, CloseReason, Error, Event, HttpVersions, Identity, Limits,
+    Observer, Snapshot,
 };
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
 use bowline_testkit::tls::Alpn;
@@ -75,8 +75,8 @@ impl Case {
 
 async fn run(options: Options) -> Figures {
     let mut figures = Figures::new("replace", &options);
-    // A life of five seconds is the shortest that is acted on.
-    let (life, ends) = options.pick((Duration::from_secs(10), 6), (Duration::from_secs(6), 2));
+    // With a shorter life, more than ten a minute would be opened ahead, and then none.
+    let (life, ends) = options.pick((Duration::from_secs(10), 6), (Duration::from_secs(8), 2));
     for http in Http::BOTH {
         for is_slow in [false, true] {
             for ahead in [true, false] {
@@ -251,6 +251,7 @@ fn figures(
         quantile(&took, 0.99).as_secs_f64() * 1e6
     };
     let (rest, after) = (p99(false), p99(true));
+    let proofs_ahead = stats.totals.causes.get(&Cause::Ahead).copied().unwrap_or(0);
     let name = case.name();
     let figure = |what: &str, value: f64| (format!("{name}.{what}"), value);
     vec![
@@ -261,6 +262,8 @@ fn figures(
         figure("connections", stats.connections_opened as f64),
         figure("opened_ahead", stats.ahead.opened as f64),
         figure("never_used", stats.ahead.never_used as f64),
+        figure("stopped", stats.ahead.stopped as f64),
+        figure("proofs_ahead", proofs_ahead as f64),
         figure("signatures", stats.totals.signatures() as f64),
         figure("abandoned", stats.totals.abandoned as f64),
         figure("requests", stats.totals.requests as f64),
