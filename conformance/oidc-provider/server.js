@@ -33,6 +33,8 @@ const CLIENTS = [
   client('agent', {
     metadata: { tls_client_certificate_bound_access_tokens: true, tls_session_bound_access_tokens: true }, // TK-3
   }),
+  // What it issues by itself: no tls_exp.
+  client('agent-certificate', { subject: 'agent', metadata: { tls_client_certificate_bound_access_tokens: true } }),
   client('agent-dpop', { subject: 'agent', metadata: { dpop_bound_access_tokens: true } }),
   client('resource-server', {}), // introspects tokens
 ];

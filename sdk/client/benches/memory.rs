@@ -10,7 +10,7 @@ use std::alloc::System;
 
 use common::callers::{Bowline, Caller, Hyper, unlimited};
 use common::child::{Child, ServerProcess};
-use common::figures::{Figures, progress};
+use common::figures::{Figures, progress, resident_bytes};
 use common::fixture::{Credentials, Fixture, Http};
 use common::options::Options;
 use common::server::Settings;
@@ -114,7 +114,7 @@ impl Memory {
         let stats = ALLOCATOR.stats();
         Self {
             live: stats.bytes_allocated as f64 - stats.bytes_deallocated as f64,
-            resident: resident(),
+            resident: resident_bytes(),
         }
     }
 
@@ -131,14 +131,6 @@ impl Memory {
             resident: self.resident / number as f64,
         }
     }
-}
-
-/// `VmRSS` of this process.
-fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    kib.expect("a number of KiB") * 1024.0
 }
 
 /// A client process.

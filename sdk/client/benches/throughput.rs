@@ -7,6 +7,7 @@ mod common;
 
 use std::time::Duration;
 
+use bowline_http_client::Client;
 use common::callers::{Bowline, Hyper, Reqwest};
 use common::figures::{Figures, median, progress};
 use common::fixture::{Fixture, Http};
@@ -56,17 +57,40 @@ async fn measure(options: &Options, figures: &mut Figures) {
                 } else {
                     Server::start(&credentials, Settings::new(http))
                 };
-                let mut contenders = contenders(&fixture, http, tasks, &server.origin).await;
+                let (mut contenders, clients) =
+                    contenders(&fixture, http, tasks, &server.origin).await;
                 assert_alike(&mut contenders).await;
                 contenders.retain(|contender| wanted(contender.name));
                 let turns = race(&mut contenders, length).await;
+                for client in clients {
+                    assert_connections(&client, http, tasks);
+                }
                 record(figures, &part, &contenders, &turns);
             }
         }
     }
 }
 
-async fn contenders(fixture: &Fixture, http: Http, tasks: usize, origin: &str) -> Vec<Contender> {
+/// Fails if bowline had more connections than the bare hyper: the comparison would not be fair.
+fn assert_connections(client: &Client, http: Http, tasks: usize) {
+    let opened = client.stats().connections_opened;
+    let allowed = match http {
+        Http::H1 => tasks as u64,
+        Http::H2 => 1,
+    };
+    assert!(
+        opened <= allowed,
+        "{opened} connections instead of {allowed} at most"
+    );
+}
+
+/// The contenders, and the clients of those that are bowline's.
+async fn contenders(
+    fixture: &Fixture,
+    http: Http,
+    tasks: usize,
+    origin: &str,
+) -> (Vec<Contender>, [Client; 2]) {
     let credentials = fixture.client();
     let (bearer, session, dpop) = (
         fixture.bearer(),
@@ -93,13 +117,15 @@ async fn contenders(fixture: &Fixture, http: Http, tasks: usize, origin: &str) -
         };
         hyper.push(next);
     }
-    vec![
+    let clients = [bowline.client.clone(), bowline_dpop.client.clone()];
+    let contenders = vec![
         Contender::new("reqwest", (0..tasks).map(|_| reqwest.clone())),
         Contender::new("hyper", hyper),
         Contender::new(BOWLINE, (0..tasks).map(|_| bowline.clone())),
         Contender::new("reqwest_dpop", (0..tasks).map(|_| reqwest_dpop.clone())),
         Contender::new("bowline_dpop", (0..tasks).map(|_| bowline_dpop.clone())),
-    ]
+    ];
+    (contenders, clients)
 }
 
 /// Rates are medians; a ratio is the median of the rounds' ratios, so that a disturbance of a whole

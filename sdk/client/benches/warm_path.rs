@@ -7,12 +7,12 @@
 mod common;
 
 use std::alloc::System;
-use std::process::{Command, Stdio};
 
 use bowline_http_client::{Client, DpopKey};
 use common::callers::{AnyCaller, Bowline, Caller, Hyper, Reqwest};
-use common::child::{Child, ServerProcess};
-use common::figures::{Figures, folder, progress};
+use common::callgrind::{callgrind, collected};
+use common::child::ServerProcess;
+use common::figures::{Figures, progress};
 use common::fixture::{Credentials, Fixture, Http};
 use common::options::Options;
 use common::server::{Server, Settings};
@@ -198,28 +198,9 @@ impl Counts<'_> {
 
     /// All instructions of a process that makes this many calls.
     fn collected(&self, variant: Variant, calls: u32) -> Option<u64> {
-        let mut valgrind = Command::new("valgrind");
-        let program = std::env::current_exe().expect("the path of this program");
-        // Kept for `callgrind_annotate`.
-        let profile = folder().join(format!("{}.{}.callgrind", self.http.name(), variant.name()));
-        let profile = format!("--callgrind-out-file={}", profile.display());
-        valgrind
-            .args(["--tool=callgrind", &profile])
-            .arg(program)
-            .stderr(Stdio::piped());
-        std::fs::create_dir_all(folder()).expect("a folder to write to");
-        if let Err(error) = Command::new("valgrind").arg("--version").output() {
-            progress(format_args!(
-                "no valgrind ({error}): instructions are left out"
-            ));
-            return None;
-        }
-        let report = Child::under(valgrind, CALLER, &self.job(variant, calls)).finish();
-        let line = report
-            .lines()
-            .find_map(|line| line.split_once("Collected :"));
-        let (_, count) = line.unwrap_or_else(|| panic!("valgrind reports no count:\n{report}"));
-        Some(count.trim().parse().expect("a number"))
+        let profile = format!("{}.{}", self.http.name(), variant.name());
+        let child = callgrind(&profile, &[], CALLER, &self.job(variant, calls))?;
+        Some(collected(child))
     }
 
     fn job(&self, variant: Variant, calls: u32) -> Job {

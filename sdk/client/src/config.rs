@@ -14,7 +14,12 @@ pub enum HttpVersions {
     Http2,
 }
 
-/// How many connections there may be, and for how long they are kept.
+/// How many connections there may be and for how long they are kept, and of how many access tokens
+/// something is kept.
+///
+/// Beyond a bound on tokens, a new one replaces another that is chosen at random. The least recently
+/// used would be worse where more tokens than the bound take turns: each would be gone whenever it
+/// comes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -29,6 +34,17 @@ pub struct Limits {
     pub idle: Duration,
     /// How old a connection may become before it takes no more requests. Default: none.
     pub age: Option<Duration>,
+    /// Access tokens of which a connection keeps the proof. Default 10,000; a token whose proof was
+    /// replaced costs a signature when it comes again. About 1 KB each.
+    pub proofs_per_connection: usize,
+    /// Access tokens, and token sources, of which it is remembered for an origin that the server
+    /// asked for a binding (CL-5), and that they were proved. Default 10,000; a token that was
+    /// replaced and does not show what it demands costs another 401. About 100 bytes each.
+    pub tokens_per_origin: usize,
+    /// Access tokens that came in `Authorization` fields and are kept, so that they are not read and
+    /// hashed again. Default 10,000, each with two copies of itself. They stay in memory until
+    /// others replace them or the client is dropped.
+    pub recent_tokens: usize,
     /// Whether a connection that is about to end is replaced before it does: by one that is opened
     /// ahead and, with [`ProofScope::Connection`](crate::ProofScope::Connection), has proofs for
     /// the tokens in use. Default: yes. See `docs/src/pool.md`.
@@ -42,6 +58,9 @@ impl Default for Limits {
             in_all: 512,
             idle: Duration::from_secs(90),
             age: None,
+            proofs_per_connection: 10_000,
+            tokens_per_origin: 10_000,
+            recent_tokens: 10_000,
             ahead: true,
         }
     }

@@ -34,6 +34,7 @@
 
 pub mod bind;
 mod body;
+mod cache;
 mod client;
 mod config;
 mod conn;

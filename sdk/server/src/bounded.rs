@@ -267,6 +267,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Bounded<IO> {
         }
         if matches!(outcome, Poll::Ready(Ok(()))) {
             this.stalled.writing = None;
+            // What was written may have closed a window, and then hyper may not read again before
+            // something else wakes it: the timer has to run from here.
+            this.poll_stalled(cx)?;
+            if this.stalled.to_reader.rest().is_some() {
+                cx.waker().wake_by_ref();
+            }
         }
         this.unless_stalled(outcome, cx)
     }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bowline_proof::{KeyError, ProofVerifier, Thumbprint};
-use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use tokio::sync::watch;
 use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -15,6 +15,7 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::Clock;
 use crate::owner::Owner;
+use crate::tls::CurrentTls;
 
 /// The certificate that authenticated the client in the handshake, verified by this server or, on a
 /// request that a trusted proxy attests, by the proxy (GW-3).
@@ -33,7 +34,11 @@ pub struct ClientCertificate {
 
 /// How this end came to trust a client's certificate, so that it can ask again (RS-1).
 struct Trust {
-    verifier: Arc<dyn ClientCertVerifier>,
+    tls: Arc<CurrentTls>,
+    /// How often the roots had been replaced before they verified this certificate.
+    replacements: AtomicU64,
+    /// Changes when the roots are replaced: from before they verified this certificate.
+    replaced: watch::Receiver<()>,
     intermediates: Vec<CertificateDer<'static>>,
     clock: Clock,
 }
@@ -71,10 +76,12 @@ impl ClientCertificate {
         })
     }
 
-    /// A certificate that `verifier` has accepted in the handshake, with these intermediates.
+    /// A certificate that was accepted in a handshake, with these intermediates, by a configuration
+    /// after this number of replacements.
     pub(crate) fn verified(
         chain: &[CertificateDer<'_>],
-        verifier: Option<Arc<dyn ClientCertVerifier>>,
+        tls: Arc<CurrentTls>,
+        replacements: u64,
         clock: &Clock,
     ) -> Option<Result<Self, KeyError>> {
         let (leaf, intermediates) = chain.split_first()?;
@@ -94,8 +101,10 @@ impl ClientCertificate {
                 .valid_until
                 .fetch_min(earliest, Ordering::Relaxed);
         }
-        certificate.trust = verifier.map(|verifier| Trust {
-            verifier,
+        certificate.trust = Some(Trust {
+            replacements: AtomicU64::new(replacements),
+            replaced: tls.subscribe(),
+            tls,
             intermediates: intermediates
                 .iter()
                 .map(|one| one.clone().into_owned())
@@ -110,18 +119,43 @@ impl ClientCertificate {
         let Some(trust) = &self.trust else {
             return Ok(());
         };
+        let replacements = trust.tls.replacements();
         let now = trust.clock.now();
-        match trust
-            .verifier
-            .verify_client_cert(&self.der, &trust.intermediates, now)
-        {
-            Ok(_) => Ok(()),
+        let verified = match &trust.tls.load().client_verifier {
+            Some(verifier) => verifier.verify_client_cert(&self.der, &trust.intermediates, now),
+            None => Err(rustls::Error::General(
+                "client certificates are no longer asked for".to_owned(),
+            )),
+        };
+        match verified {
+            Ok(_) => {
+                trust
+                    .replacements
+                    .fetch_max(replacements, Ordering::Relaxed);
+                Ok(())
+            }
             Err(error) => {
                 let past = now.as_secs().saturating_sub(1);
                 self.valid_until.fetch_min(past, Ordering::Relaxed);
                 Err(error)
             }
         }
+    }
+
+    /// RS-1: verifies it again, if the roots were replaced since. It is asked for every request.
+    pub(crate) fn verify_if_replaced(&self) -> Result<(), rustls::Error> {
+        let is_current = self.trust.as_ref().is_none_or(|trust| {
+            trust.replacements.load(Ordering::Relaxed) == trust.tls.replacements()
+        });
+        if is_current {
+            return Ok(());
+        }
+        self.verify_again()
+    }
+
+    /// Changes when it should be verified again, because the roots were replaced.
+    pub(crate) fn replacements(&self) -> Option<watch::Receiver<()>> {
+        self.trust.as_ref().map(|trust| trust.replaced.clone())
     }
 
     /// The time of day by which it is valid.

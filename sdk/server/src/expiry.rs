@@ -29,8 +29,19 @@ pub(crate) async fn until_invalid(facts: &ConnectionFacts) -> CloseReason {
 }
 
 async fn until_refused(certificate: &ClientCertificate) -> rustls::Error {
+    let mut replaced = certificate.replacements();
     loop {
-        sleep(REVERIFY).await;
+        let again = async {
+            match &mut replaced {
+                // The sender lives as long as the certificate.
+                Some(replaced) => drop(replaced.changed().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep(REVERIFY) => {}
+            () = again => {}
+        }
         if let Err(error) = certificate.verify_again() {
             return error;
         }

@@ -116,11 +116,12 @@ pub use self::observed::{FailedCheck, Observed};
 pub use self::owner::OwnerClass;
 pub use self::proxies::{ProxyName, TrustedProxies};
 pub use self::requester::Requester;
+pub use self::reserved_fields::strip as strip_reserved_fields;
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{HttpService, ServeOptions, serve, serve_connection};
 pub use self::tls::{
-    ClientAuth, Identity, MAX_TICKET_LIFETIME, ServerTls, ServerTlsBuilder, TlsError, TlsErrorKind,
-    Trust,
+    ClientAuth, Identity, MAX_TICKET_LIFETIME, ServerTls, ServerTlsBuilder, TicketKeys, TlsError,
+    TlsErrorKind, TlsReloader, Trust,
 };
 pub use self::token::{TokenError, TokenErrorKind, TokenValidator, ValidToken};
 pub use self::upstream::UpstreamValidates;

@@ -31,8 +31,19 @@ const METHOD_OVERRIDES: [&str; 3] = [
     "x-method-override",
 ];
 
-/// Removes every reserved field.
-pub(crate) fn strip(headers: &mut HeaderMap) {
+/// Whether there is a reserved field.
+pub(crate) fn has_any(headers: &HeaderMap) -> bool {
+    let mut names = headers.keys();
+    names.any(|name| is_one_of(&RESERVED, name.as_str()))
+}
+
+/// Removes every field in which proxies and sidecars describe a TLS connection: `Client-Cert`,
+/// `Client-Cert-Chain`, `TLS-Exporter`, `X-Forwarded-Client-Cert` and `Session-Binding-Verified`,
+/// `-Observed` and `-Receipt`, also with `_` for `-` (GW-2).
+///
+/// [`BindingLayer`](crate::BindingLayer) does it for the fields of requests. A server that passes
+/// requests on must do it for their trailers too.
+pub fn strip(headers: &mut HeaderMap) {
     remove(headers, |name| is_one_of(&RESERVED, name));
 }
 

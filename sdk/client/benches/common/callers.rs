@@ -302,6 +302,14 @@ impl Bowline {
         caller
     }
 
+    /// The same at another origin.
+    pub(crate) fn at(&self, origin: &str) -> Self {
+        Self {
+            uri: format!("{origin}{PATH}").parse().expect("a URI"),
+            ..self.clone()
+        }
+    }
+
     /// With the tokens marked as DPoP tokens, because their `cnf` does not say so.
     pub(crate) fn by_dpop(mut self) -> Self {
         let marked = self

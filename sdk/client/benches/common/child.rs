@@ -48,6 +48,16 @@ impl Child {
         Self { process, answers }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends it a line.
+    pub(crate) fn tell(&mut self, line: &str) {
+        let stdin = self.process.stdin.as_mut().expect("a pipe");
+        writeln!(stdin, "{line}").expect("a child that reads");
+    }
+
     /// The next line of its output.
     pub(crate) fn answer(&mut self) -> String {
         let mut line = String::new();
@@ -82,14 +92,27 @@ impl Drop for Child {
 /// A server in a process of its own.
 pub(crate) struct ServerProcess {
     pub(crate) origin: String,
+    /// The first of them is `origin`.
+    pub(crate) origins: Vec<String>,
     _child: Child,
 }
 
 impl ServerProcess {
     pub(crate) fn start(credentials: &Credentials, settings: Settings) -> Self {
-        let mut child = Child::start(SERVER, &(credentials, settings));
+        Self::with_origins(credentials, settings, 1)
+    }
+
+    /// A server with this many origins: a port for each.
+    pub(crate) fn with_origins(
+        credentials: &Credentials,
+        settings: Settings,
+        number: usize,
+    ) -> Self {
+        let mut child = Child::start(SERVER, &(credentials, settings, number));
+        let origins: Vec<String> = serde_json::from_str(&child.answer()).expect("origins");
         Self {
-            origin: child.answer(),
+            origin: origins.first().expect("an origin").clone(),
+            origins,
             _child: child,
         }
     }
@@ -113,17 +136,27 @@ pub(crate) fn job<T: DeserializeOwned>() -> T {
     serde_json::from_str(&line).expect("a job")
 }
 
+/// Waits for a line from the process that started this child.
+pub(crate) fn told() -> String {
+    let mut line = String::new();
+    stdin().read_line(&mut line).expect("text");
+    line
+}
+
 /// Sends a line to the process that started this child.
 pub(crate) fn answer(line: impl std::fmt::Display) {
     println!("{line}");
 }
 
 fn serve() {
-    let (credentials, settings): (Credentials, Settings) = job();
+    let (credentials, settings, number): (Credentials, Settings, usize) = job();
     rlimit::increase_nofile_limit(u64::MAX).expect("file descriptors");
     let runtime = runtime();
     let _inside = runtime.enter();
-    let server = Server::start(&credentials, settings);
-    answer(&server.origin);
+    let servers: Vec<_> = (0..number)
+        .map(|_| Server::start(&credentials, settings))
+        .collect();
+    let origins: Vec<_> = servers.iter().map(|server| &server.origin).collect();
+    answer(serde_json::to_string(&origins).expect("JSON"));
     let _ = stdin().read_to_end(&mut Vec::new());
 }

@@ -17,6 +17,7 @@ use super::options::Options;
 pub(crate) struct Figures {
     bench: &'static str,
     quick: bool,
+    file: PathBuf,
     values: Map<String, Value>,
     notes: Map<String, Value>,
 }
@@ -26,6 +27,10 @@ impl Figures {
         Self {
             bench,
             quick: options.quick,
+            file: match &options.json {
+                Some(file) => file.clone(),
+                None => folder().join(format!("{bench}.json")),
+            },
             values: Map::new(),
             notes: Map::new(),
         }
@@ -44,9 +49,14 @@ impl Figures {
         self.notes.insert(name.into(), value.into());
     }
 
-    /// Writes `target/bench/NAME.json`.
+    /// A figure that was recorded before.
+    pub(crate) fn recorded(&self, name: &str) -> Option<f64> {
+        self.values.get(name)?.as_f64()
+    }
+
+    /// Writes the file.
     pub(crate) fn write(self) {
-        let file = folder().join(format!("{}.json", self.bench));
+        let file = self.file;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let document = json!({
             "bench": self.bench,
@@ -57,7 +67,8 @@ impl Figures {
             "notes": self.notes,
         });
         let text = serde_json::to_string_pretty(&document).expect("JSON");
-        std::fs::create_dir_all(folder())
+        let folder = file.parent().unwrap_or(Path::new(""));
+        std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&file, text + "\n"))
             .unwrap_or_else(|e| panic!("cannot write {}: {e}", file.display()));
         progress(format_args!("written to {}", file.display()));
@@ -114,6 +125,14 @@ fn field(file: &str, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// `VmRSS` of this process, in bytes.
+pub(crate) fn resident_bytes() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kib.expect("a number of KiB") * 1024.0
 }
 
 /// The middle value; of an even number the mean of both.

@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 pub(crate) mod callers;
+pub(crate) mod callgrind;
 pub(crate) mod child;
+pub(crate) mod crowd;
 pub(crate) mod figures;
 pub(crate) mod fixture;
 pub(crate) mod options;

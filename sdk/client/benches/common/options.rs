@@ -1,5 +1,7 @@
 //! The command line of every bench.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 /// Measures, and prints a line `name value` for each figure; the same goes to
@@ -12,6 +14,10 @@ pub(crate) struct Options {
     /// Measure briefly, to see that it works. The figures then mean little.
     #[arg(long)]
     pub(crate) quick: bool,
+
+    /// Write the figures to this file instead of target/bench/NAME.json.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 
     /// Measure only the parts whose name contains one of these, such as `h1.c32` [default: all].
     filters: Vec<String>,

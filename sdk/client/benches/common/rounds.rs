@@ -94,7 +94,7 @@ pub(crate) struct Turn {
 }
 
 /// Processor time of all threads of this process, as the kernel's scheduler counts it.
-fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
     let time = |thread: std::io::Result<std::fs::DirEntry>| {
         // A thread that has ended meanwhile is not counted.

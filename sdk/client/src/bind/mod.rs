@@ -108,6 +108,8 @@ pub struct RequestFacts<'a> {
     /// Whether this is the second sending of a request whose first was refused with a binding
     /// challenge.
     pub is_retry: bool,
+    /// Which binding it goes to: read from the token once ([`select`]).
+    pub(crate) asks_for_dpop: bool,
 }
 
 /// What a binding does about a request.

@@ -42,7 +42,7 @@ struct SelectedBinding {
 
 impl BindConnection for SelectedBinding {
     fn bind(&self, request: &RequestFacts<'_>) -> Result<Bound, Error> {
-        if !asks_for_dpop(request) {
+        if !request.asks_for_dpop {
             return self.session.bind(request);
         }
         match &self.dpop {
@@ -62,7 +62,7 @@ impl BindConnection for SelectedBinding {
             Some(dpop) => dpop.learn(answered),
             None => Learned::Nothing,
         };
-        if asks_for_dpop(answered.request) {
+        if answered.request.asks_for_dpop {
             from_dpop
         } else {
             self.session.learn(answered)
@@ -70,8 +70,9 @@ impl BindConnection for SelectedBinding {
     }
 
     fn holds(&self, token: &AccessToken) -> bool {
-        // A DPoP proof is always new.
-        !is_dpop(token) && self.session.holds(token)
+        // A DPoP proof is always new. Asked of each connection of an origin, and most hold none: so
+        // the token's demand is read last.
+        self.session.holds(token) && !is_dpop(token)
     }
 
     /// DPoP proofs are made for one request each.
@@ -91,8 +92,9 @@ impl BindConnection for SelectedBinding {
     }
 }
 
-fn asks_for_dpop(request: &RequestFacts<'_>) -> bool {
-    request.token.map_or(request.dpop_proof_required, is_dpop)
+/// Whether a request asks for a DPoP proof: by its token, or because the caller does.
+pub(crate) fn asks_for_dpop(token: Option<&AccessToken>, dpop_proof_required: bool) -> bool {
+    token.map_or(dpop_proof_required, is_dpop)
 }
 
 fn is_dpop(token: &AccessToken) -> bool {

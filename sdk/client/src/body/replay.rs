@@ -14,36 +14,48 @@
 //!   attempt; that one gets an error instead of frames.
 //! - [`ReplayHandle`] is what the exchange keeps: it starts the next attempt, and knows how much
 //!   was read.
+//! - [`Upload`] is shared by them and the connection: how far one attempt has come. A body that was
+//!   there as a whole, as nearly all are, is in it, and needs no [`Source`].
 //! - [`Source`] is shared by them. It owns the caller's body, so that the body lives exactly as
 //!   long as it may still be read.
 //!
 //! Nothing is copied: kept frames share their memory with those that were sent.
 
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 
 use crate::conn::frames::WireState;
+use crate::conn::uploads::Upload;
 use crate::error::BoxError;
 
-/// A request's body in one attempt of possibly several (CL-5, CL-7). Boxed once, because hyper's
+/// A request's body in one attempt of possibly several (CL-5, CL-7). Not generic, because hyper's
 /// senders are generic over it.
 pub(crate) struct ReplayBody {
-    source: Arc<Mutex<Source>>,
+    /// This attempt; it has the body itself if that was there as a whole.
+    upload: Arc<Upload>,
+    /// Any other body.
+    source: Option<Arc<Mutex<Source>>>,
     attempt: u32,
     /// The h2 connection that it was given to.
     wire: Option<Arc<WireState>>,
 }
 
 /// Starts further attempts to send a [`ReplayBody`].
-pub(crate) struct ReplayHandle(Arc<Mutex<Source>>);
+pub(crate) struct ReplayHandle {
+    upload: Arc<Upload>,
+    source: Option<Arc<Mutex<Source>>>,
+}
 
 /// A body, and what was kept of it.
 struct Source {
@@ -58,11 +70,6 @@ struct Source {
     attempt: u32,
     /// How many of the kept parts this attempt has read.
     read: usize,
-    /// This attempt's stream, once hyper has made one of it.
-    stream: Option<u32>,
-    /// How many bytes hyper was given in this attempt, and when it got the last of them.
-    given: u64,
-    given_at: Instant,
 }
 
 /// What a request waits for while it is being sent.
@@ -90,97 +97,189 @@ impl ReplayBody {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let source = Arc::new(Mutex::new(Source {
-            ended: body.is_end_stream(),
-            inner: UnsyncBoxBody::new(body.map_err(Into::into)),
-            kept: Vec::new(),
-            bytes: 0,
-            limit,
-            too_long: false,
-            failed: false,
-            attempt: 0,
-            read: 0,
-            stream: None,
-            given: 0,
-            given_at: Instant::now(),
-        }));
+        match as_whole(body, limit) {
+            Ok(whole) => Self::of(Upload::whole(whole), None, 0),
+            Err(body) => {
+                let source = Source {
+                    ended: body.is_end_stream(),
+                    inner: UnsyncBoxBody::new(body.map_err(Into::into)),
+                    kept: Vec::new(),
+                    bytes: 0,
+                    limit,
+                    too_long: false,
+                    failed: false,
+                    attempt: 0,
+                    read: 0,
+                };
+                let source = Arc::new(Mutex::new(source));
+                Self::of(Upload::default(), Some(source), 0)
+            }
+        }
+    }
+
+    fn of(
+        upload: Upload,
+        source: Option<Arc<Mutex<Source>>>,
+        attempt: u32,
+    ) -> (Self, ReplayHandle) {
+        let upload = spare::filled_with(upload);
         let body = Self {
+            upload: upload.clone(),
             source: source.clone(),
-            attempt: 0,
+            attempt,
             wire: None,
         };
-        (body, ReplayHandle(source))
+        (body, ReplayHandle { upload, source })
     }
 
     /// The same body, about to be given to an h2 connection.
     pub(crate) fn on(mut self, wire: &Arc<WireState>) -> Self {
         self.wire = Some(wire.clone());
-        lock(&self.source).stream = None;
+        self.upload.restart();
         self
+    }
+}
+
+/// The body's bytes, if they are all there now and may be kept.
+fn as_whole<B>(body: B, limit: usize) -> Result<Bytes, B>
+where
+    B: http_body::Body<Data = Bytes> + 'static,
+{
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let is_short = |body: &B| body.size_hint().exact().is_some_and(|n| n <= limit as u64);
+    if TypeId::of::<B>() != TypeId::of::<Full<Bytes>>() || !is_short(&body) {
+        return Err(body);
+    }
+    let mut body = Some(body);
+    let full = (&mut body as &mut dyn Any).downcast_mut::<Option<Full<Bytes>>>();
+    // Never pending: its one frame, and no error.
+    let frame = full.and_then(Option::take).and_then(|mut full| {
+        let frame = full.frame().now_or_never()??;
+        frame.ok()?.into_data().ok()
+    });
+    match (frame, body) {
+        (Some(data), _) => Ok(data),
+        (None, Some(body)) => Err(body),
+        (None, None) => Ok(Bytes::new()),
+    }
+}
+
+impl Drop for ReplayHandle {
+    fn drop(&mut self) {
+        spare::keep(&mut self.upload);
+    }
+}
+
+/// Uploads that nobody holds any more, for the next requests of their thread: nearly every request
+/// leaves one, and the next need not allocate.
+mod spare {
+    use super::*;
+
+    const MOST: usize = 32;
+
+    thread_local! {
+        static SPARE: RefCell<Vec<Arc<Upload>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn filled_with(upload: Upload) -> Arc<Upload> {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
+        if let Ok(Some(mut spare)) = spare
+            && let Some(place) = Arc::get_mut(&mut spare)
+        {
+            *place = upload;
+            return spare;
+        }
+        Arc::new(upload)
+    }
+
+    pub(super) fn keep(upload: &mut Arc<Upload>) {
+        // hyper may still have it.
+        let Some(place) = Arc::get_mut(upload) else {
+            return;
+        };
+        // The body is dropped now, and may do anything then.
+        drop(std::mem::take(place));
+        // The thread may be about to end.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MOST {
+                spare.push(upload.clone());
+            }
+        });
     }
 }
 
 impl ReplayHandle {
     /// The body from its beginning, if everything that was read of it is kept. The attempt before
     /// gets no more of it.
-    pub(crate) fn replay(&self) -> Option<ReplayBody> {
-        let mut source = lock(&self.0);
-        if source.too_long || source.failed {
-            return None;
-        }
-        source.attempt += 1;
-        source.read = 0;
-        source.stream = None;
-        source.given = 0;
-        let attempt = source.attempt;
-        drop(source);
-        Some(ReplayBody {
-            source: self.0.clone(),
-            attempt,
-            wire: None,
-        })
+    pub(crate) fn replay(&mut self) -> Option<ReplayBody> {
+        let (upload, attempt) = match &self.source {
+            None => (Upload::whole(self.upload.whole.clone()?), 0),
+            Some(source) => {
+                let mut source = lock(source);
+                if source.too_long || source.failed {
+                    return None;
+                }
+                source.attempt += 1;
+                source.read = 0;
+                (Upload::default(), source.attempt)
+            }
+        };
+        self.upload.supersede();
+        let (body, handle) = ReplayBody::of(upload, self.source.clone(), attempt);
+        *self = handle;
+        Some(body)
     }
 
-    /// This attempt's stream on h2, once hyper has made one of it.
-    pub(crate) fn stream(&self) -> Option<u32> {
-        lock(&self.0).stream
+    /// This attempt.
+    pub(crate) fn upload(&self) -> &Arc<Upload> {
+        &self.upload
     }
 
     /// What the request waits for on this h2 connection. hyper takes a part of the body before it
     /// waits for a window, so a part that waits for one has been given to it.
     pub(crate) fn sending_h2(&self, wire: &WireState) -> Sending {
-        let source = lock(&self.0);
-        let Some(stream) = source.stream.filter(|stream| wire.has_opened(*stream)) else {
+        let stream = self.upload.stream();
+        if !stream.is_some_and(|stream| wire.has_opened(stream)) {
             return Sending::Unopened;
-        };
-        match wire.upload(stream) {
-            Some(upload) if upload.written < source.given => {
-                Sending::Blocked(upload.at.max(source.given_at))
-            }
-            _ => Sending::Other,
+        }
+        match self.upload.blocked_since() {
+            Some(since) => Sending::Blocked(since),
+            None => Sending::Other,
         }
     }
 
     /// Whether all of it was read.
     pub(crate) fn was_sent(&self) -> bool {
-        let source = lock(&self.0);
-        source.ended && source.read == source.kept.len()
+        match &self.source {
+            None => self.upload.is_read(),
+            Some(source) => lock(source).is_read(),
+        }
     }
 
     /// Whether all of it has certainly been written on HTTP/2 when a response comes: hyper has read
     /// it, and no window holds it back (RFC 9113 §6.9.2). A longer body may wait for its window
     /// where we cannot see it.
     pub(crate) fn has_left(&self) -> bool {
-        let source = lock(&self.0);
-        source.ended
-            && source.read == source.kept.len()
-            && !source.too_long
-            && source.bytes <= INITIAL_WINDOW
+        match &self.source {
+            None => {
+                let whole = self.upload.whole.as_ref();
+                self.upload.is_read() && whole.is_some_and(|whole| whole.len() <= INITIAL_WINDOW)
+            }
+            Some(source) => {
+                let source = lock(source);
+                source.is_read() && !source.too_long && source.bytes <= INITIAL_WINDOW
+            }
+        }
     }
 
     /// Whether the caller's own body failed: then the connection is not at fault.
     pub(crate) fn failed(&self) -> bool {
-        lock(&self.0).failed
+        self.source
+            .as_ref()
+            .is_some_and(|source| lock(source).failed)
     }
 }
 
@@ -192,30 +291,52 @@ impl http_body::Body for ReplayBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let mut source = lock(&self.source);
-        if source.attempt == self.attempt {
-            let polled = source.poll_frame(cx);
-            source.note_given(&polled);
-            polled
-        } else {
-            Poll::Ready(Some(Err("the request is sent elsewhere by now".into())))
+        let upload = &self.upload;
+        if upload.is_superseded() {
+            return Poll::Ready(Some(Err("the request is sent elsewhere by now".into())));
         }
+        let Some(source) = &self.source else {
+            let whole = upload.whole.as_ref().and_then(|whole| upload.read(whole));
+            return Poll::Ready(whole.map(|data| Ok(Frame::data(data))));
+        };
+        let mut source = lock(source);
+        if source.attempt != self.attempt {
+            return Poll::Ready(Some(Err("the request is sent elsewhere by now".into())));
+        }
+        let polled = source.poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            upload.note_given(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        let mut source = lock(&self.source);
         // hyper asks first when it makes a stream of the request, in the order of the streams.
         if let Some(wire) = &self.wire
-            && source.attempt == self.attempt
-            && source.stream.is_none()
+            && !self.upload.is_superseded()
+            && self.upload.stream().is_none()
         {
-            source.stream = Some(wire.take_stream());
+            self.upload.set_stream(wire.take_stream());
         }
-        source.read == source.kept.len() && source.inner.is_end_stream()
+        match &self.source {
+            None => self.upload.is_read(),
+            Some(source) => {
+                let source = lock(source);
+                source.read == source.kept.len() && source.inner.is_end_stream()
+            }
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let source = lock(&self.source);
+        let Some(source) = &self.source else {
+            let whole = self
+                .upload
+                .whole
+                .as_ref()
+                .filter(|_| !self.upload.is_read());
+            return SizeHint::with_exact(whole.map_or(0, |whole| whole.len() as u64));
+        };
+        let source = lock(source);
         let kept: u64 = source.kept[source.read..].iter().map(Part::bytes).sum();
         let rest = source.inner.size_hint();
         let mut hint = SizeHint::new();
@@ -245,12 +366,8 @@ impl Source {
         Poll::Ready(polled)
     }
 
-    /// Notes what hyper was given.
-    fn note_given(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, BoxError>>>) {
-        if let Poll::Ready(Some(Ok(frame))) = polled {
-            self.given += frame.data_ref().map_or(0, |data| data.len() as u64);
-            self.given_at = Instant::now();
-        }
+    fn is_read(&self) -> bool {
+        self.ended && self.read == self.kept.len()
     }
 
     fn keep(&mut self, frame: &Frame<Bytes>) {

@@ -1,11 +1,14 @@
 //! Setting a client up.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::recent_origins::RecentOrigins;
 use super::recent_tokens::RecentTokens;
 use super::{Client, Inner};
 use bowline_proof::dpop::DpopKey;
+use http::uri::Authority;
 
 use crate::bind::Bind;
 use crate::bind::dpop::DpopBinding;
@@ -17,9 +20,10 @@ use crate::conn::identities::Identities;
 use crate::conn::identity::Identity;
 use crate::conn::proxy::Proxies;
 use crate::conn::tls::Trust;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::observe::stats::Stats;
 use crate::observe::{Observer, Observers};
+use crate::origin::Origin;
 use crate::pool::Pool;
 
 /// What a [`Client`] is made of; every setting has a default that works.
@@ -28,6 +32,7 @@ pub struct Builder {
     identity: Option<Arc<Identity>>,
     retired: Vec<Arc<Identity>>,
     proxies: Proxies,
+    places: Vec<(Origin, Vec<Authority>)>,
     limits: Limits,
     ping: Option<Duration>,
     trust: Trust,
@@ -59,7 +64,8 @@ impl Builder {
         self
     }
 
-    /// How many connections there may be, and for how long.
+    /// How many connections there may be and for how long, and of how many access tokens something
+    /// is kept.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -79,6 +85,26 @@ impl Builder {
     #[must_use]
     pub fn proxies(mut self, proxies: Proxies) -> Self {
         self.proxies = proxies;
+        self
+    }
+
+    /// Connects to one of these places for requests to `origin`, in place of its own host and port:
+    /// what curl's `--connect-to` and `--resolve` do. They are tried in order. A host name is
+    /// resolved as usual; the port is 443 where none is given.
+    ///
+    /// All else is as without: the server's certificate must name the host of `origin`, and `Host`,
+    /// proofs and the pool know that one alone. Through a proxy, CONNECT names the place, and
+    /// `NO_PROXY` is compared with it.
+    ///
+    /// [`build`](Self::build) fails for a plaintext origin: nothing would tell whether the right
+    /// server had answered.
+    #[must_use]
+    pub fn connect_to(
+        mut self,
+        origin: Origin,
+        places: impl IntoIterator<Item = Authority>,
+    ) -> Self {
+        self.places.push((origin, places.into_iter().collect()));
         self
     }
 
@@ -171,7 +197,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) if no TLS configuration can be
-    /// made of this.
+    /// made of this, or a place of [`connect_to`](Self::connect_to) cannot be used.
     pub fn build(self) -> Result<Client, Error> {
         let stats = Arc::new(Stats::default());
         let mut observers: Vec<Arc<dyn Observer>> = vec![stats.clone()];
@@ -182,8 +208,8 @@ impl Builder {
             proof_scope: self.proof_scope,
             max_proof_age: self.max_proof_age,
             sign_timeout: self.timeouts.sign,
-            proofs_per_connection: PROOFS_PER_CONNECTION,
-            tokens_per_origin: TOKENS_PER_ORIGIN,
+            proofs_per_connection: self.limits.proofs_per_connection,
+            tokens_per_origin: self.limits.tokens_per_origin,
         };
         let binding = self.bind.unwrap_or_else(|| {
             let session = Arc::new(SessionBinding::new(policy, observers.clone()));
@@ -195,6 +221,7 @@ impl Builder {
         self.proxies.check()?;
         let connector = Connector {
             proxies: self.proxies,
+            places: read_places(self.places)?,
             ping: self.ping,
             http: self.http,
             timeouts: self.timeouts,
@@ -206,14 +233,39 @@ impl Builder {
             identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
             plaintext_on_loopback: self.plaintext_on_loopback,
             replay_limit: self.replay_limit.unwrap_or(COPY_LIMIT),
-            recent_tokens: RecentTokens::default(),
+            recent_origins: RecentOrigins::default(),
+            recent_tokens: RecentTokens::new(self.limits.recent_tokens),
             stats,
         })))
     }
 }
 
+fn read_places(
+    given: Vec<(Origin, Vec<Authority>)>,
+) -> Result<HashMap<Origin, Vec<Origin>>, Error> {
+    let bad = |message| Err(Error::new(ErrorKind::Configuration, message));
+    let mut read = HashMap::new();
+    for (origin, places) in given {
+        if !origin.is_https() {
+            return bad(format!(
+                "{origin} is plaintext: only connections to https origins can go elsewhere"
+            ));
+        }
+        if places.is_empty() {
+            return bad(format!("no place is given to connect to for {origin}"));
+        }
+        for place in places {
+            let Ok(place) = format!("https://{place}").parse() else {
+                return bad(format!(
+                    "`{place}`, given to connect to for {origin}, is no host with a port"
+                ));
+            };
+            read.entry(origin.clone())
+                .or_insert_with(Vec::new)
+                .push(place);
+        }
+    }
+    Ok(read)
+}
+
 const COPY_LIMIT: usize = 64 * 1024;
-/// More tokens than this on one connection cost a signature when the least recently used comes
-/// back.
-const PROOFS_PER_CONNECTION: usize = 10_000;
-const TOKENS_PER_ORIGIN: usize = 10_000;

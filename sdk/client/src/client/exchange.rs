@@ -1,14 +1,20 @@
 //! One request: pick, bind, write, learn; and again where that is safe.
+//!
+//! Nearly every request needs one attempt, on a connection that is open and has its proof. So what
+//! is only needed otherwise is in functions of its own, which are not part of the request's future.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::{Request, Response, request};
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::Inner;
-use super::http1::{assemble, has_waited_too_long, keep_alive, says_close};
+use super::http1::{assemble, has_waited_too_long, persistence};
 use super::plan::{self, Plan};
 use super::report::RequestReport;
 use super::sending::stalled;
@@ -36,19 +42,34 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let (body, replay) = ReplayBody::new(body, client.replay_limit);
+    send(client, parts, body, replay).await
+}
+
+async fn send(
+    client: &Inner,
+    mut parts: request::Parts,
+    body: ReplayBody,
+    replay: ReplayHandle,
+) -> Result<Response<Body>, Error> {
+    // Most requests have nothing else in their extensions.
+    let token = parts.extensions.remove();
     let mut report =
         RequestReport::open(&client.pool.connector().observers, plan::operation(&parts));
-    let result = match Plan::from_parts(&mut parts, &client.recent_tokens) {
+    let result = match Plan::from_parts(&mut parts, token, client) {
         Ok(plan) => {
-            let (body, replay_handle) = ReplayBody::new(body, client.replay_limit);
             let exchange = Exchange {
                 client,
-                plan: &plan,
-                parts: &parts,
-                replay_handle,
+                plan,
+                parts,
             };
-            exchange.run(body, &mut report).await
+            let mut attempts = Attempts::new(replay);
+            let mut result = exchange.run(body, &mut report, &mut attempts).await;
+            if let Err(error) = &mut result {
+                attempts.give_up(error);
+            }
+            result
         }
         Err(e) => Err(e),
     };
@@ -56,39 +77,18 @@ where
     result
 }
 
+/// What stays the same in all attempts.
 struct Exchange<'a> {
     client: &'a Inner,
-    plan: &'a Plan,
-    parts: &'a request::Parts,
-    replay_handle: ReplayHandle,
-}
-
-/// How one attempt to send a request ended.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it lives for one match; a box would cost each request an allocation"
-)]
-enum Attempt {
-    Answered(Response<Body>),
-    /// It was never written, or the peer has said that it did not process it (CL-7).
-    Unsent {
-        body: ReplayBody,
-        connection: Arc<Connection>,
-        /// Whether it counts as a loss, and not only as an end ([`MAX_LOSSES`]).
-        is_loss: bool,
-    },
-    /// It was written and not answered: it may have been processed (CL-7).
-    Unanswered(Error),
-    /// The server had given up waiting for a request on this connection, and has not received this
-    /// one.
-    TimedOut(Response<Body>),
-    /// It was refused, and a better proof can be had (CL-5).
-    Refused(ReplayBody),
+    plan: Plan,
+    /// The request's head, as [`Plan::from_parts`] has left it. It survives each attempt, because
+    /// hyper returns a request only if it was not written.
+    parts: request::Parts,
 }
 
 /// What the attempts so far have come to.
-#[derive(Default)]
 struct Attempts {
+    replay: ReplayHandle,
     losses: u32,
     /// How often it was turned away, the losses included.
     ends: u32,
@@ -101,96 +101,208 @@ struct Attempts {
 }
 
 impl Attempts {
-    /// Whatever became of a later attempt, an earlier one may have been processed (CL-7).
-    fn give_up(self, error: Error) -> Error {
-        if error.may_have_been_processed() {
-            return error;
+    fn new(replay: ReplayHandle) -> Self {
+        Self {
+            replay,
+            losses: 0,
+            ends: 0,
+            first_unanswered: None,
+            is_retry: false,
+            has_timed_out: false,
         }
-        self.first_unanswered.unwrap_or(error)
     }
+
+    /// Whatever became of a later attempt, an earlier one may have been processed (CL-7).
+    fn give_up(&mut self, error: &mut Error) {
+        if !error.may_have_been_processed()
+            && let Some(first) = self.first_unanswered.take()
+        {
+            *error = first;
+        }
+    }
+}
+
+/// What became of a request that was not answered, or was not written.
+struct NotAnswered<'a> {
+    connection: &'a Arc<Connection>,
+    used: ConnectionUse,
+    attached: Option<&'a Attachment>,
 }
 
 impl Exchange<'_> {
     async fn run(
         &self,
-        body: ReplayBody,
-        report: &mut RequestReport<'_>,
-    ) -> Result<Response<Body>, Error> {
-        let mut attempts = Attempts::default();
-        let result = self
-            .attempt_until_answered(body, report, &mut attempts)
-            .await;
-        result.map_err(|error| attempts.give_up(error))
-    }
-
-    async fn attempt_until_answered(
-        &self,
         mut body: ReplayBody,
         report: &mut RequestReport<'_>,
         attempts: &mut Attempts,
     ) -> Result<Response<Body>, Error> {
-        let Inner {
-            pool, identities, ..
-        } = self.client;
-        let plan = self.plan;
-        self.client.allow(&plan.origin)?;
-        let identity = identities.for_request(plan.token.as_ref(), plan.certificate)?;
+        let Self { client, plan, .. } = self;
+        client.allow(&plan.origin)?;
+        let token = plan.token.as_ref();
+        let identity = client.identities.for_request(token, plan.certificate)?;
         loop {
-            let checkout = pool
-                .pick(&plan.origin, &identity, plan.token.as_ref())
-                .await?;
-            let is_retry = attempts.is_retry;
-            match self.attempt(checkout, body, is_retry, report).await? {
-                Attempt::Answered(response) => return Ok(response),
-                Attempt::Refused(replay) => {
-                    body = replay;
-                    attempts.is_retry = true;
+            let mut checkout = client.pool.pick(&plan.origin, &identity, token).await?;
+            let connection = checkout.connection().clone();
+            if plan.http2_only && connection.facts.http() != HttpVersion::H2 {
+                checkout.release();
+                return Err(self.not_http2());
+            }
+            let facts = plan.facts(&self.parts.method, &self.parts.uri, attempts.is_retry);
+            let Some(bound) = bind(&checkout, &facts)? else {
+                body = self.never_written(checkout, body, attempts)?;
+                continue;
+            };
+            let attached = match bound {
+                Bound::Attached(attachment) => Some(attachment),
+                Bound::Pending(attachment) => {
+                    let attachment = attachment.await?;
+                    // Signing takes its time: the connection may have ended meanwhile, and its
+                    // proof with it.
+                    if checkout.is_closed() {
+                        body = self.never_written(checkout, body, attempts)?;
+                        continue;
+                    }
+                    Some(attachment)
                 }
-                Attempt::TimedOut(response) => {
-                    let may_repeat = plan.is_repeatable && !attempts.has_timed_out;
-                    let Some(replayed) = self.replay_handle.replay().filter(|_| may_repeat) else {
-                        return Ok(response);
+                Bound::Nothing | Bound::ConnectionEnded => None,
+            };
+            let attached = attached.as_ref();
+            let authorization = plan.authorization();
+            let request = assemble(&self.parts, authorization, &connection, attached, body);
+            let used = checkout.begin();
+            report.writing(used, attached);
+            let written = self.write(&mut checkout, &connection, request, attempts);
+            let response = match written.await? {
+                Ok(response) => response,
+                Err(error) => {
+                    let attempt = NotAnswered {
+                        connection: &connection,
+                        used,
+                        attached,
                     };
-                    body = replayed;
-                    attempts.has_timed_out = true;
+                    let next = self.not_answered(error, attempt, report, attempts);
+                    checkout.broken();
+                    body = next?;
+                    continue;
                 }
-                Attempt::Unsent {
-                    body: back,
-                    connection,
-                    is_loss,
-                } => {
-                    body = back;
-                    attempts.ends += 1;
-                    attempts.losses += u32::from(is_loss);
-                    if attempts.losses == MAX_LOSSES || attempts.ends == MAX_ENDS {
-                        let times = match attempts.losses {
-                            MAX_LOSSES => MAX_LOSSES,
-                            _ => MAX_ENDS,
-                        };
-                        return Err(self.too_many_losses(&connection, times));
+            };
+            let is_late = used == ConnectionUse::Reused && has_waited_too_long(&response);
+            let (mut response, learned) =
+                learn(checkout, &connection, response, &facts, attached, attempts);
+            match learned {
+                Learned::Nothing => {}
+                Learned::Refused(refusal) => {
+                    response.extensions_mut().insert(refusal);
+                }
+                Learned::SendAgain => {
+                    let may_retry = plan.may_retry_on_401 && !attempts.is_retry;
+                    if may_retry && let Some(replayed) = attempts.replay.replay() {
+                        body = replayed;
+                        attempts.is_retry = true;
+                        // So that the connection can carry the next attempt.
+                        let refused = response.into_body();
+                        Box::pin(refused.drain(DRAIN_BYTES, DRAIN_TIME)).await;
+                        continue;
                     }
                 }
-                Attempt::Unanswered(error) => {
-                    let may_repeat = plan.is_repeatable && attempts.first_unanswered.is_none();
-                    let Some(replayed) = self.replay_handle.replay().filter(|_| may_repeat) else {
-                        return Err(error);
-                    };
-                    body = replayed;
-                    report.may_have_left();
-                    attempts.first_unanswered = Some(error);
-                }
             }
+            if is_late && let Some(replayed) = self.after_late_answer(attempts) {
+                body = replayed;
+                continue;
+            }
+            return Ok(response);
         }
     }
 
-    fn too_many_losses(&self, lost: &Connection, times: u32) -> Error {
+    /// Writes the request and waits for the response's head. The outer error is a limit that has
+    /// passed.
+    async fn write(
+        &self,
+        checkout: &mut Checkout,
+        connection: &Arc<Connection>,
+        request: Request<ReplayBody>,
+        attempts: &Attempts,
+    ) -> Result<Result<Response<Incoming>, WriteError>, Error> {
+        let timeouts = &self.client.pool.connector().timeouts;
+        let replay = &attempts.replay;
+        let unfinished = match connection.facts.http() {
+            HttpVersion::H1 => None,
+            HttpVersion::H2 => Some(connection.wire.uploads.add(replay.upload().clone())),
+        };
+        let mut stalled = pin!(
+            unfinished
+                .is_some()
+                .then(|| stalled(replay, connection, timeouts))
+        );
+        let mut limit = pin!(timeouts.response.map(sleep));
+        let mut written = pin!(checkout.write(request));
+        poll_fn(|cx| {
+            if let Poll::Ready(written) = written.as_mut().poll(cx) {
+                return Poll::Ready(Ok(written));
+            }
+            if let Some(stalled) = stalled.as_mut().as_pin_mut()
+                && let Poll::Ready(error) = stalled.poll(cx)
+            {
+                return Poll::Ready(Err(error));
+            }
+            if let Some(passed) = limit.as_mut().as_pin_mut()
+                && passed.poll(cx).is_ready()
+            {
+                let limit = timeouts.response.unwrap_or_default();
+                return Poll::Ready(Err(Error::timeout(Step::Response, limit)));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The server had given up waiting for a request on this connection, and has not received this
+    /// one: the body of another attempt, if there may be one.
+    fn after_late_answer(&self, attempts: &mut Attempts) -> Option<ReplayBody> {
+        if !self.plan.is_repeatable || attempts.has_timed_out {
+            return None;
+        }
+        let replayed = attempts.replay.replay()?;
+        attempts.has_timed_out = true;
+        Some(replayed)
+    }
+
+    /// The connection had ended before the request was written.
+    fn never_written(
+        &self,
+        checkout: Checkout,
+        body: ReplayBody,
+        attempts: &mut Attempts,
+    ) -> Result<ReplayBody, Error> {
+        let connection = checkout.connection().clone();
+        let is_loss = checkout.is_new();
+        checkout.release();
+        self.unsent(body, &connection, is_loss, attempts)
+    }
+
+    /// It was never written, or the peer has said that it did not process it (CL-7). `is_loss`:
+    /// whether it counts as a loss, and not only as an end ([`MAX_LOSSES`]).
+    fn unsent(
+        &self,
+        body: ReplayBody,
+        lost: &Connection,
+        is_loss: bool,
+        attempts: &mut Attempts,
+    ) -> Result<ReplayBody, Error> {
+        attempts.ends += 1;
+        attempts.losses += u32::from(is_loss);
+        let times = match (attempts.losses, attempts.ends) {
+            (MAX_LOSSES, _) => MAX_LOSSES,
+            (_, MAX_ENDS) => MAX_ENDS,
+            _ => return Ok(body),
+        };
         let why = lost.wire.error().unwrap_or("it gave no reason");
         let message = format!(
             "{} closed its connection, or refused the request, {times} times before the \
              request was processed: {why}",
             self.plan.origin
         );
-        Error::new(ErrorKind::ConnectionLost, message)
+        Err(Error::new(ErrorKind::ConnectionLost, message))
     }
 
     fn not_http2(&self) -> Error {
@@ -210,95 +322,27 @@ impl Exchange<'_> {
         Error::new(ErrorKind::HttpVersion, message)
     }
 
-    /// bind, write and learn on one connection.
-    async fn attempt(
+    /// Decides about a request that was not answered: its body, if it is to be sent again.
+    #[cold]
+    fn not_answered(
         &self,
-        mut checkout: Checkout,
-        body: ReplayBody,
-        is_retry: bool,
+        error: WriteError,
+        attempt: NotAnswered<'_>,
         report: &mut RequestReport<'_>,
-    ) -> Result<Attempt, Error> {
-        if self.plan.http2_only && checkout.facts().http() != HttpVersion::H2 {
-            checkout.release();
-            return Err(self.not_http2());
-        }
-        let facts = self
-            .plan
-            .facts(&self.parts.method, &self.parts.uri, is_retry);
-        let unsent = |checkout: Checkout, body| {
-            let connection = checkout.connection().clone();
-            let is_loss = checkout.is_new();
-            checkout.release();
-            Attempt::Unsent {
-                body,
-                connection,
-                is_loss,
+        attempts: &mut Attempts,
+    ) -> Result<ReplayBody, Error> {
+        let NotAnswered {
+            connection,
+            used,
+            attached,
+        } = attempt;
+        match error {
+            WriteError::Unsent(request) => {
+                report.unsent(attached);
+                let is_loss = used == ConnectionUse::New;
+                self.unsent(request.into_body(), connection, is_loss, attempts)
             }
-        };
-        // It may have ended on its way from the pool: then nothing need be signed for it.
-        if checkout.is_closed() {
-            return Ok(unsent(checkout, body));
-        }
-        let attached = match checkout.connection().bound.bind(&facts)? {
-            Bound::Nothing => None,
-            Bound::Attached(attachment) => Some(attachment),
-            Bound::Pending(attachment) => Some(attachment.await?),
-            Bound::ConnectionEnded => return Ok(unsent(checkout, body)),
-        };
-        // Signing takes its time: the connection may have ended meanwhile, and its proof with it.
-        if checkout.is_closed() {
-            return Ok(unsent(checkout, body));
-        }
-        let connection = checkout.connection().clone();
-        let body = match connection.facts.http() {
-            HttpVersion::H1 => body,
-            HttpVersion::H2 => body.on(&connection.wire),
-        };
-        let request = assemble(self.parts, &connection, attached.as_ref(), body);
-        let used = checkout.begin();
-        report.writing(used, attached.as_ref());
-        let timeouts = &self.client.pool.connector().timeouts;
-        let response = async {
-            tokio::select! {
-                biased;
-                written = checkout.write(request) => Ok(written),
-                error = stalled(&self.replay_handle, &connection, timeouts) => Err(error),
-            }
-        };
-        let written = match timeouts.response {
-            None => response.await,
-            Some(limit) => timeout(limit, response)
-                .await
-                .unwrap_or_else(|_| Err(Error::timeout(Step::Response, limit))),
-        };
-        if let Some(stream) = self.replay_handle.stream() {
-            connection.wire.forget_upload(stream);
-        }
-        let written = written?;
-        match written {
-            Ok(response) => {
-                let is_late = used == ConnectionUse::Reused && has_waited_too_long(&response);
-                let attempt = self.learn(checkout, response, &facts, attached.as_ref());
-                Ok(match attempt.await? {
-                    Attempt::Answered(response) if is_late => Attempt::TimedOut(response),
-                    attempt => attempt,
-                })
-            }
-            Err(WriteError::Lost(error)) => {
-                let attempt = self.lost(checkout.connection(), used, error, report);
-                checkout.broken();
-                attempt
-            }
-            Err(WriteError::Unsent(request)) => {
-                report.unsent(attached.as_ref());
-                let connection = checkout.connection().clone();
-                checkout.broken();
-                Ok(Attempt::Unsent {
-                    body: request.into_body(),
-                    connection,
-                    is_loss: used == ConnectionUse::New,
-                })
-            }
+            WriteError::Lost(error) => self.lost(connection, used, error, report, attempts),
         }
     }
 
@@ -309,9 +353,14 @@ impl Exchange<'_> {
         used: ConnectionUse,
         error: hyper::Error,
         report: &mut RequestReport<'_>,
-    ) -> Result<Attempt, Error> {
+        attempts: &mut Attempts,
+    ) -> Result<ReplayBody, Error> {
         let origin = &self.plan.origin;
-        if self.replay_handle.failed() {
+        if connection.wire.has_stalled() {
+            let limit = self.client.pool.connector().timeouts.request_body;
+            return Err(Error::timeout(Step::RequestBody, limit));
+        }
+        if attempts.replay.failed() {
             let message = "the request's body failed while it was sent";
             return Err(Error::with_source(ErrorKind::RequestBody, message, error));
         }
@@ -323,12 +372,8 @@ impl Exchange<'_> {
             report.unprocessed();
             // The end of a connection that had carried other requests is no loss.
             let is_loss = used == ConnectionUse::New || unprocessed == Unprocessed::RefusedStream;
-            return match self.replay_handle.replay() {
-                Some(body) => Ok(Attempt::Unsent {
-                    body,
-                    connection: connection.clone(),
-                    is_loss,
-                }),
+            return match attempts.replay.replay() {
+                Some(body) => self.unsent(body, connection, is_loss, attempts),
                 None => {
                     let message = format!(
                         "{origin} refused the request unprocessed, and its body cannot be sent again"
@@ -352,49 +397,52 @@ impl Exchange<'_> {
              processed"
         );
         let error = Error::with_source(ErrorKind::MayHaveBeenProcessed, message, error);
-        Ok(Attempt::Unanswered(error))
-    }
-
-    async fn learn(
-        &self,
-        mut checkout: Checkout,
-        response: Response<Incoming>,
-        facts: &RequestFacts<'_>,
-        attached: Option<&Attachment>,
-    ) -> Result<Attempt, Error> {
-        let (mut head, incoming) = response.into_parts();
-        checkout.head_came(match checkout.facts().http() {
-            HttpVersion::H1 => Persistence {
-                is_last: says_close(head.version, &head.headers),
-                timeout: keep_alive(&head.headers),
-                body_sent: self.replay_handle.was_sent(),
-            },
-            HttpVersion::H2 => Persistence::default(),
-        });
-        let connection = checkout.connection().clone();
-        let learned = connection.bound.learn(&Answered {
-            request: facts,
-            attached,
-            response: &ResponseHead {
-                status: head.status,
-                headers: &head.headers,
-            },
-        });
-        let body = Body::new(incoming, checkout, self.replay_handle.has_left());
-        match learned {
-            Learned::Nothing => {}
-            Learned::Refused(refusal) => {
-                head.extensions.insert(refusal);
-            }
-            Learned::SendAgain => {
-                let may_retry = self.plan.may_retry_on_401 && !facts.is_retry;
-                if let Some(replayed) = self.replay_handle.replay().filter(|_| may_retry) {
-                    // So that the connection can carry the next attempt.
-                    body.drain(DRAIN_BYTES, DRAIN_TIME).await;
-                    return Ok(Attempt::Refused(replayed));
-                }
-            }
+        // It may have been processed (CL-7).
+        let may_repeat = self.plan.is_repeatable && attempts.first_unanswered.is_none();
+        if may_repeat && let Some(replayed) = attempts.replay.replay() {
+            report.may_have_left();
+            attempts.first_unanswered = Some(error);
+            return Ok(replayed);
         }
-        Ok(Attempt::Answered(Response::from_parts(head, body)))
+        Err(error)
     }
+}
+
+/// What the connection's binding does about the request; `None` if the connection has ended.
+#[inline]
+fn bind(checkout: &Checkout, facts: &RequestFacts<'_>) -> Result<Option<Bound>, Error> {
+    // It may have ended on its way from the pool: then nothing need be signed for it.
+    if checkout.is_closed() {
+        return Ok(None);
+    }
+    match checkout.connection().bound.bind(facts)? {
+        Bound::ConnectionEnded => Ok(None),
+        bound => Ok(Some(bound)),
+    }
+}
+
+/// Reads the head of the response, and gives it the body that gives the connection back.
+fn learn(
+    mut checkout: Checkout,
+    connection: &Connection,
+    response: Response<Incoming>,
+    facts: &RequestFacts<'_>,
+    attached: Option<&Attachment>,
+    attempts: &Attempts,
+) -> (Response<Body>, Learned) {
+    let (status, headers) = (response.status(), response.headers());
+    checkout.head_came(match connection.facts.http() {
+        HttpVersion::H1 => persistence(response.version(), headers, attempts.replay.was_sent()),
+        HttpVersion::H2 => Persistence::default(),
+    });
+    let learned = connection.bound.learn(&Answered {
+        request: facts,
+        attached,
+        response: &ResponseHead { status, headers },
+    });
+    let request_sent = attempts.replay.has_left();
+    (
+        response.map(|incoming| Body::new(incoming, checkout, request_sent)),
+        learned,
+    )
 }

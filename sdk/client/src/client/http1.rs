@@ -3,48 +3,89 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, Version, header, request};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    request,
+};
 
 use crate::bind::Attachment;
 use crate::body::ReplayBody;
 use crate::conn::facts::HttpVersion;
 use crate::conn::live::Connection;
-use crate::pool::KeepAlive;
+use crate::pool::{KeepAlive, Persistence};
 
-/// The request as this connection sends it.
+/// The request as this connection sends it. `authorization` is the access token that came apart from
+/// the header fields.
 pub(super) fn assemble(
     parts: &request::Parts,
+    authorization: Option<&HeaderValue>,
     connection: &Connection,
     attached: Option<&Attachment>,
     body: ReplayBody,
 ) -> Request<ReplayBody> {
-    let mut parts = parts.clone();
+    let mut headers = HeaderMap::with_capacity(parts.headers.len() + MAX_ADDED);
+    let mut has_host = false;
+    for (name, value) in &parts.headers {
+        has_host |= name == header::HOST;
+        headers.append(name, value.clone());
+    }
+    let authorization = attached
+        .and_then(|attached| attached.authorization.as_ref())
+        .or(authorization);
+    if let Some(authorization) = authorization {
+        headers.insert(header::AUTHORIZATION, authorization.clone());
+    }
     if let Some(attached) = attached {
         // `insert`: exactly one (CL-1), and never one of another connection (CL-2).
-        parts
-            .headers
-            .insert(attached.name.clone(), attached.value.clone());
-        if let Some(authorization) = &attached.authorization {
-            parts
-                .headers
-                .insert(header::AUTHORIZATION, authorization.clone());
-        }
+        headers.insert(attached.name.clone(), attached.value.clone());
     }
-    match connection.facts.http() {
+    let (uri, version, body) = match connection.facts.http() {
         HttpVersion::H1 => {
-            parts.version = Version::HTTP_11;
-            if !parts.headers.contains_key(header::HOST)
-                && let Some(host) = &connection.host
+            if let Some(host) = &connection.host
+                && !has_host
             {
-                parts.headers.insert(header::HOST, host.clone());
+                headers.insert(header::HOST, host.clone());
             }
             // Origin form (RFC 9112 §3.2.1).
             let path = parts.uri.path_and_query().cloned();
-            parts.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+            let uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+            (uri, Version::HTTP_11, body)
         }
-        HttpVersion::H2 => parts.version = Version::HTTP_2,
+        HttpVersion::H2 => (
+            parts.uri.clone(),
+            Version::HTTP_2,
+            body.on(&connection.wire),
+        ),
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = uri;
+    *request.version_mut() = version;
+    *request.headers_mut() = headers;
+    if !parts.extensions.is_empty() {
+        *request.extensions_mut() = parts.extensions.clone();
     }
-    Request::from_parts(parts, body)
+    request
+}
+
+/// `Authorization`, a proof, and what HTTP/1.1 needs: `Host` and the body's length.
+const MAX_ADDED: usize = 4;
+
+/// What an h1 response says about its connection's future.
+pub(super) fn persistence(version: Version, headers: &HeaderMap, body_sent: bool) -> Persistence {
+    // Most responses have neither field: one look at each name costs less than to look up two.
+    let has = |wanted: &HeaderName| headers.keys().any(|name| name == wanted);
+    Persistence {
+        is_last: match has(&header::CONNECTION) {
+            true => says_close(version, headers),
+            false => version < Version::HTTP_11,
+        },
+        keep_alive: match has(&KEEP_ALIVE) {
+            true => keep_alive(headers),
+            false => KeepAlive::default(),
+        },
+        body_sent,
+    }
 }
 
 /// Whether an h1 response is its connection's last (RFC 9112 §9.3).

@@ -4,6 +4,7 @@ mod builder;
 mod exchange;
 mod http1;
 mod plan;
+mod recent_origins;
 mod recent_tokens;
 mod report;
 mod sending;
@@ -25,6 +26,7 @@ use crate::observe::stats::{Snapshot, Stats};
 use crate::origin::Origin;
 use crate::pool::Pool;
 
+use recent_origins::RecentOrigins;
 use recent_tokens::RecentTokens;
 
 pub use builder::Builder;
@@ -44,6 +46,7 @@ pub(crate) struct Inner {
     plaintext_on_loopback: bool,
     /// How much of a request's body is kept for a second sending.
     replay_limit: usize,
+    recent_origins: RecentOrigins,
     recent_tokens: RecentTokens,
     stats: Arc<Stats>,
 }
@@ -56,8 +59,8 @@ impl Client {
 
     /// Sends a request and waits for the response's head.
     ///
-    /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`; the last
-    /// few are remembered, so that they are hashed once), or as an
+    /// The URI is absolute. The access token comes in `Authorization` (`Bearer` or `DPoP`; see
+    /// [`Limits::recent_tokens`](crate::Limits::recent_tokens)), or as an
     /// [`AccessToken`](bowline_proof::AccessToken) in the request's extensions. An
     /// [`Operation`](crate::Operation) in the extensions names the request in the metrics, a
     /// [`TokenSourceId`](crate::bind::TokenSourceId) tells a successor token from a new one,

@@ -6,54 +6,62 @@
 //! for the socket. What was written is known from the frames (`conn::frames`), what is ready from
 //! the body (`body::replay`).
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::body::{ReplayHandle, Sending};
 use crate::config::Timeouts;
-use crate::conn::facts::HttpVersion;
 use crate::conn::live::Connection;
 use crate::error::{Error, ErrorKind, Step};
 
-/// Ends only when a limit has passed.
+/// Ends only when a limit has passed (HTTP/2). HTTP/1.1: see [`Connection::until_end`].
 pub(super) async fn stalled(
     body: &ReplayHandle,
     connection: &Connection,
     timeouts: &Timeouts,
 ) -> Error {
     let started = Instant::now();
-    // Looked at from time to time: to be woken by each frame would cost every request.
-    let tick = (timeouts.pool.min(timeouts.request_body) / 4).clamp(MIN_TICK, MAX_TICK);
-    let mut next = tick;
+    let tick = connection.send_limits.tick;
     loop {
-        sleep(next.max(MIN_TICK)).await;
-        next = match sending(body, connection) {
-            Sending::Unopened if started.elapsed() >= timeouts.pool => {
-                return unopened(connection, timeouts.pool);
-            }
-            Sending::Blocked(since) => {
-                let Some(left) = timeouts.request_body.checked_sub(since.elapsed()) else {
-                    return Error::timeout(Step::RequestBody, timeouts.request_body);
-                };
-                tick.min(left)
-            }
-            Sending::Unopened | Sending::Other => tick,
-        };
+        wait(body, connection).await;
+        // While it waits for something, it has a timer of its own.
+        loop {
+            let next = match body.sending_h2(&connection.wire) {
+                Sending::Unopened => match timeouts.pool.checked_sub(started.elapsed()) {
+                    Some(left) if !left.is_zero() => left,
+                    _ => return unopened(connection, timeouts.pool),
+                },
+                Sending::Blocked(since) => {
+                    match timeouts.request_body.checked_sub(since.elapsed()) {
+                        Some(left) if !left.is_zero() => left,
+                        _ => {
+                            let limit = timeouts.request_body;
+                            return Error::timeout(Step::RequestBody, limit);
+                        }
+                    }
+                }
+                Sending::Other if connection.wire.is_driverless() => tick,
+                Sending::Other => break,
+            };
+            sleep(next.clamp(MIN_WAIT, tick)).await;
+        }
     }
 }
 
-const MIN_TICK: Duration = Duration::from_millis(1);
-const MAX_TICK: Duration = Duration::from_secs(15);
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
-fn sending(body: &ReplayHandle, connection: &Connection) -> Sending {
-    match connection.facts.http() {
-        HttpVersion::H2 => body.sending_h2(&connection.wire),
-        HttpVersion::H1 => match connection.wire.blocked_since() {
-            Some(since) => Sending::Blocked(since),
-            None => Sending::Other,
-        },
-    }
+/// Waits for the connection's driver to find that the request is not all written yet. That costs
+/// the others no timer.
+async fn wait(body: &ReplayHandle, connection: &Connection) {
+    let upload = body.upload();
+    poll_fn(|cx| match upload.poll_tick(cx) {
+        Poll::Pending if connection.wire.is_driverless() => Poll::Ready(()),
+        polled => polled,
+    })
+    .await;
 }
 
 /// hyper still holds the request, and would write it after all: it is not processed only if its

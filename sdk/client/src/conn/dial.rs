@@ -1,5 +1,6 @@
 //! Opening a connection: name, socket, TLS, HTTP; each step with a time-out of its own.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::conn::h2_task::{CaptureExecutor, H2Task};
 use crate::conn::identities::IdentityConfig;
 use crate::conn::live::{Connection, Sender};
 use crate::conn::proxy::Proxies;
+use crate::conn::stall::SendLimits;
 use crate::conn::tls::{
     self, CertificateRequest, LastCertificateRequest, record_certificate_request,
 };
@@ -37,6 +39,8 @@ use crate::origin::Origin;
 /// Opens connections for every origin of a client.
 pub(crate) struct Connector {
     pub(crate) proxies: Proxies,
+    /// Where to connect to for an origin, in place of its own host and port; tried in order.
+    pub(crate) places: HashMap<Origin, Vec<Origin>>,
     pub(crate) ping: Option<Duration>,
     pub(crate) http: HttpVersions,
     pub(crate) timeouts: Timeouts,
@@ -68,10 +72,7 @@ pub(crate) struct Opened {
 
 impl Connector {
     pub(crate) async fn open(&self, destination: &Destination) -> Result<Opened, Error> {
-        let socket = self
-            .proxies
-            .connect(&destination.origin, &self.timeouts)
-            .await?;
+        let socket = self.reach(&destination.origin).await?;
         let peer = socket.peer_addr().ok();
         let Some(config_of_origin) = &destination.tls else {
             let http = match self.http {
@@ -97,10 +98,7 @@ impl Connector {
             self.handshake(&destination.origin, config, socket).await?;
         if is_resumed(&stream) && asked.has_varied() {
             // Another handshake has had the other answer meanwhile.
-            let socket = self
-                .proxies
-                .connect(&destination.origin, &self.timeouts)
-                .await?;
+            let socket = self.reach(&destination.origin).await?;
             started = Instant::now();
             let config = tls::without_resumption(config_of_origin);
             (stream, certificate_request) =
@@ -147,6 +145,21 @@ impl Connector {
         };
         let facts = facts(&destination.origin, peer, http, Some(tls));
         self.speak(destination, stream, facts, Some(took)).await
+    }
+
+    /// A socket to the origin, or to the first of the places given for it that can be reached.
+    async fn reach(&self, origin: &Origin) -> Result<TcpStream, Error> {
+        let own = std::slice::from_ref(origin);
+        let (last, others) = match self.places.get(origin).map(Vec::as_slice).unwrap_or(own) {
+            [others @ .., last] => (last, others),
+            [] => (origin, own),
+        };
+        for place in others {
+            if let Ok(socket) = self.proxies.connect(place, &self.timeouts).await {
+                return Ok(socket);
+            }
+        }
+        self.proxies.connect(last, &self.timeouts).await
     }
 
     async fn handshake(
@@ -201,14 +214,14 @@ impl Connector {
         };
         let facts = Arc::new(facts);
         let wire = Arc::new(WireState::default());
-        let io = TokioIo::new(FrameObserver::new(io, facts.http, wire.clone()));
+        let io = FrameObserver::new(io, facts.http, wire.clone());
         let seen = wire.clone();
         let (sender, end): (Sender, BoxFuture<'static, CloseReason>) = match facts.http {
             HttpVersion::H1 => {
                 let mut builder = http1::Builder::new();
                 // A user agent must read a folded field (RFC 9112 §5.2).
                 builder.allow_obsolete_multiline_headers_in_responses(true);
-                let handshake = builder.handshake::<_, ReplayBody>(io);
+                let handshake = builder.handshake::<_, ReplayBody>(TokioIo::new(io));
                 let (sender, connection) = handshake.await.map_err(failed)?;
                 let end = async move { reason(connection.await, &seen) };
                 (Sender::H1(sender), Box::pin(end))
@@ -222,6 +235,9 @@ impl Connector {
                     .keep_alive_interval(self.ping)
                     .keep_alive_timeout(PING_TIMEOUT)
                     .keep_alive_while_idle(true);
+                // Boxed: hyper's futures for a request have the connection's type as one of their
+                // variants, and are moved ten times for each request.
+                let io = TokioIo::new(Box::new(io));
                 let handshake = builder.handshake::<_, ReplayBody>(io);
                 let (sender, connection) = handshake.await.map_err(failed)?;
                 seen.allow_streams(connection.current_max_send_streams());
@@ -241,6 +257,7 @@ impl Connector {
                 bound,
                 wire,
                 self.observers.clone(),
+                SendLimits::new(self.timeouts.pool, self.timeouts.request_body),
             )),
             sender,
             end,

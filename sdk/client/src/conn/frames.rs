@@ -38,6 +38,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use crate::conn::facts::HttpVersion;
+use crate::conn::signals::{STREAMS_CHANGED, Signals};
+use crate::conn::uploads::Uploads;
 
 /// What hyper is told to assume of the peer's stream limit until its SETTINGS have come. Fewer
 /// requests than this are given to a connection before: see [`WireState::streams`]. RFC 9113 §6.5.2
@@ -58,7 +60,8 @@ pub(crate) struct WireState {
     changed: Notify,
     error: OnceLock<String>,
     streams: AtomicUsize,
-    streams_changed: Notify,
+    /// What the connection's driver is told.
+    pub(crate) signals: Signals,
     is_peer_dead: AtomicBool,
     /// Requests that hyper has made streams of, which may wait for the peer's stream limit.
     taken: AtomicU32,
@@ -66,20 +69,15 @@ pub(crate) struct WireState {
     opened: AtomicU32,
     /// Nothing more is to be written.
     abandoned: AtomicBool,
-    /// Streams whose request is not all written, with what has been.
-    uploads: Mutex<Vec<Upload>>,
+    /// The requests that are not all written (h2).
+    pub(crate) uploads: Uploads,
+    is_blocked: AtomicBool,
     /// Since when the socket takes nothing.
     blocked_since: Mutex<Option<Instant>>,
-}
-
-/// How much of a request's body was written.
-#[derive(Clone, Copy)]
-pub(crate) struct Upload {
-    stream: u32,
-    /// In bytes.
-    pub(crate) written: u64,
-    /// When the last of it was.
-    pub(crate) at: Instant,
+    /// The driver has given the connection up because the socket took nothing.
+    has_stalled: AtomicBool,
+    /// No driver looks after the requests on their way any more.
+    is_driverless: AtomicBool,
 }
 
 impl WireState {
@@ -111,13 +109,8 @@ impl WireState {
         let is_first = self.ack_written.load(Ordering::Acquire)
             && !self.is_limit_known.swap(true, Ordering::AcqRel);
         if is_first || before != streams {
-            self.streams_changed.notify_one();
+            self.signals.raise(STREAMS_CHANGED);
         }
-    }
-
-    /// Waits until [`streams`](Self::streams) may have changed. One task waits.
-    pub(crate) async fn streams_changed(&self) {
-        self.streams_changed.notified().await;
     }
 
     /// hyper makes a stream of a request; its number (RFC 9113 §5.1.1).
@@ -136,20 +129,31 @@ impl WireState {
         self.has_opened(1)
     }
 
-    /// What was written of a request's body; `None` once all of it was.
-    pub(crate) fn upload(&self, stream: u32) -> Option<Upload> {
-        let uploads = lock(&self.uploads);
-        uploads.iter().find(|u| u.stream == stream).copied()
-    }
-
-    /// Nobody asks for this stream's [`upload`](Self::upload) any more.
-    pub(crate) fn forget_upload(&self, stream: u32) {
-        lock(&self.uploads).retain(|u| u.stream != stream);
-    }
-
     /// Since when the socket takes nothing of what is to be written (h1).
     pub(crate) fn blocked_since(&self) -> Option<Instant> {
+        if !self.is_blocked.load(Ordering::Acquire) {
+            return None;
+        }
         *lock(&self.blocked_since)
+    }
+
+    /// The request on the connection has waited for the socket for too long (h1).
+    pub(crate) fn stall(&self) {
+        self.has_stalled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_stalled(&self) -> bool {
+        self.has_stalled.load(Ordering::Acquire)
+    }
+
+    /// The driver has ended: requests that are still on their way keep their limits themselves.
+    pub(crate) fn leave_uploads(&self) {
+        self.is_driverless.store(true, Ordering::Release);
+        self.uploads.tick();
+    }
+
+    pub(crate) fn is_driverless(&self) -> bool {
+        self.is_driverless.load(Ordering::Acquire)
     }
 
     /// What was not written yet never will be.
@@ -165,32 +169,17 @@ impl WireState {
             stream,
             bytes,
         } = frame;
-        let opens = self.open(kind, stream);
+        if kind == HEADERS {
+            self.opened.fetch_max(stream, Ordering::AcqRel);
+        }
         let ends = flags & END_STREAM != 0;
         match kind {
             SETTINGS if flags & ACK != 0 => self.ack_written.store(true, Ordering::Release),
-            HEADERS if opens && !ends => lock(&self.uploads).push(Upload {
-                stream,
-                written: 0,
-                at: Instant::now(),
-            }),
-            // A request without a body is not in the list.
-            HEADERS | DATA if ends && !opens => self.forget_upload(stream),
-            DATA => {
-                let mut uploads = lock(&self.uploads);
-                if let Some(upload) = uploads.iter_mut().find(|u| u.stream == stream) {
-                    upload.written += bytes;
-                    upload.at = Instant::now();
-                }
-            }
-            RST_STREAM => self.forget_upload(stream),
+            HEADERS | DATA if ends => self.uploads.finish(stream),
+            DATA => self.uploads.wrote(stream, bytes),
+            RST_STREAM => self.uploads.finish(stream),
             _ => {}
         }
-    }
-
-    /// Whether this frame opens its stream.
-    fn open(&self, kind: u8, stream: u32) -> bool {
-        kind == HEADERS && self.opened.fetch_max(stream, Ordering::AcqRel) < stream
     }
 
     /// Waits until the peer's SETTINGS are in force and the pool knows them, or the connection is
@@ -305,6 +294,9 @@ impl<IO> FrameObserver<IO> {
         bytes: usize,
         result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        if !matches!(result, Poll::Ready(Err(_))) {
+            return result;
+        }
         match (self.note(result), &mut self.h2) {
             (Poll::Ready(Err(_)), Some(h2)) => {
                 let mut limit = Box::pin(tokio::time::sleep(READ_ON));
@@ -317,18 +309,16 @@ impl<IO> FrameObserver<IO> {
         }
     }
 
-    fn flushed(
-        &mut self,
-        cx: &mut Context<'_>,
-        result: Poll<io::Result<()>>,
-    ) -> Poll<io::Result<()>> {
-        self.wrote(cx, 0, result.map_ok(|()| 0)).map_ok(|_| ())
+    #[cold]
+    fn flush_failed(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Result<()>> {
+        self.wrote(cx, 0, Poll::Ready(Err(error))).map_ok(|_| ())
     }
 
     /// Notes whether the socket takes anything.
     fn note_blocked(&mut self, is_blocked: bool) {
         if std::mem::replace(&mut self.is_blocked, is_blocked) != is_blocked {
             *lock(&self.wire.blocked_since) = is_blocked.then(Instant::now);
+            self.wire.is_blocked.store(is_blocked, Ordering::Release);
         }
     }
 }
@@ -450,8 +440,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FrameObserver<IO> {
         if self.has_write_failed() {
             return Poll::Ready(Ok(()));
         }
-        let result = Pin::new(&mut self.io).poll_flush(cx);
-        self.flushed(cx, result)
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(Err(e)) => self.flush_failed(cx, e),
+            result => result,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -17,6 +17,9 @@
 //! with the peer's GOAWAY only if its stream is above the last one that the peer processes, or if
 //! it never became a stream. Neither was processed (RFC 9113 §6.8).
 //!
+//! The futures that hyper gives the executor for each request run in the same task
+//! ([`StreamTasks`]). That is no part of the proof; it spares each response a task.
+//!
 //! Upstream: no issue; report 1 in `docs/src/upstream.md`.
 
 use std::future::Future;
@@ -29,12 +32,23 @@ use futures_util::future::BoxFuture;
 use hyper::rt::Executor;
 use tokio::runtime::Handle;
 
-/// hyper's executor of one connection: keeps the first future, which is the connection's I/O, and
-/// spawns the others.
-#[derive(Clone, Default)]
-pub(crate) struct CaptureExecutor(Arc<Mutex<IoFuture>>);
+use crate::conn::stream_tasks::StreamTasks;
 
-/// The first future that hyper gives to its executor.
+/// hyper's executor of one connection: keeps the first future, which is the connection's I/O, and
+/// the others for the connection's task, as long as there is one.
+#[derive(Clone, Default)]
+pub(crate) struct CaptureExecutor(Arc<Mutex<Captured>>);
+
+#[derive(Default)]
+struct Captured {
+    /// The first future that hyper gives to its executor.
+    io: IoFuture,
+    /// Those of requests that have come since the task looked last.
+    requests: Vec<BoxFuture<'static, ()>>,
+    /// No task runs them any more.
+    is_over: bool,
+}
+
 #[derive(Default)]
 enum IoFuture {
     #[default]
@@ -44,14 +58,21 @@ enum IoFuture {
 }
 
 impl CaptureExecutor {
-    fn take(&self) -> Option<BoxFuture<'static, ()>> {
-        match std::mem::replace(&mut *self.lock(), IoFuture::Taken) {
+    fn take_io(&self) -> Option<BoxFuture<'static, ()>> {
+        match std::mem::replace(&mut self.lock().io, IoFuture::Taken) {
             IoFuture::Captured(io) => Some(io),
             IoFuture::Awaited | IoFuture::Taken => None,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, IoFuture> {
+    fn move_requests(&self, tasks: &mut StreamTasks) {
+        let mut captured = self.lock();
+        for future in captured.requests.drain(..) {
+            tasks.add(future);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Captured> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -61,11 +82,13 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        let mut first = self.lock();
-        match *first {
-            IoFuture::Awaited => *first = IoFuture::Captured(future.boxed()),
-            IoFuture::Captured(_) | IoFuture::Taken => {
-                drop(first);
+        let mut captured = self.lock();
+        match captured.io {
+            IoFuture::Awaited => captured.io = IoFuture::Captured(future.boxed()),
+            // hyper calls this from the futures that the task polls: it looks afterwards.
+            _ if !captured.is_over => captured.requests.push(future.boxed()),
+            _ => {
+                drop(captured);
                 tokio::spawn(future);
             }
         }
@@ -76,9 +99,16 @@ where
 /// the I/O of responses that are still under way then goes on in a task of its own.
 pub(crate) struct H2Task<C, L> {
     dispatch: Option<C>,
-    io: Option<BoxFuture<'static, ()>>,
+    rest: Option<Rest>,
     /// Looks at the connection after each step.
     look: L,
+}
+
+/// Everything but the dispatcher.
+struct Rest {
+    io: Option<BoxFuture<'static, ()>>,
+    tasks: StreamTasks,
+    executor: CaptureExecutor,
 }
 
 impl<C, L> H2Task<C, L>
@@ -90,9 +120,34 @@ where
     pub(crate) fn new(dispatch: C, executor: CaptureExecutor, look: L) -> Self {
         Self {
             dispatch: Some(dispatch),
-            io: executor.take(),
+            rest: Some(Rest {
+                io: executor.take_io(),
+                tasks: StreamTasks::default(),
+                executor,
+            }),
             look,
         }
+    }
+}
+
+impl Rest {
+    /// The requests that the dispatcher has made streams of, the I/O, and the requests whose
+    /// responses it has brought.
+    fn step(&mut self, cx: &mut Context<'_>) {
+        self.poll_requests();
+        if let Some(io) = &mut self.io
+            && io.poll_unpin(cx).is_ready()
+        {
+            self.io = None;
+        }
+        self.poll_requests();
+        // What these have spawned themselves, to upgrade a connection: the task is woken for it.
+        self.executor.move_requests(&mut self.tasks);
+    }
+
+    fn poll_requests(&mut self) {
+        self.executor.move_requests(&mut self.tasks);
+        self.tasks.poll();
     }
 }
 
@@ -105,15 +160,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.get_mut();
-        let Some(dispatch) = &mut this.dispatch else {
+        let (Some(dispatch), Some(rest)) = (&mut this.dispatch, &mut this.rest) else {
             return Poll::Pending;
         };
+        rest.tasks.begin(cx);
         let ended = dispatch.poll_unpin(cx);
-        if let Some(io) = &mut this.io
-            && io.poll_unpin(cx).is_ready()
-        {
-            this.io = None;
-        }
+        rest.step(cx);
+        rest.tasks.wait(cx);
         (this.look)(dispatch);
         if ended.is_ready() {
             this.dispatch = None;
@@ -122,12 +175,38 @@ where
     }
 }
 
+impl Future for Rest {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.tasks.begin(cx);
+        this.step(cx);
+        this.tasks.wait(cx);
+        match this.io.is_none() && this.tasks.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
 impl<C, L> Drop for H2Task<C, L> {
     fn drop(&mut self) {
         // Before the I/O is spawned: it shuts the connection down once no dispatcher can send.
         self.dispatch = None;
-        if let (Some(io), Ok(runtime)) = (self.io.take(), Handle::try_current()) {
-            runtime.spawn(io);
+        if let (Some(rest), Ok(runtime)) = (self.rest.take(), Handle::try_current()) {
+            runtime.spawn(rest);
         }
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let mut captured = self.executor.lock();
+        captured.is_over = true;
+        // They hold the executor, which holds them.
+        let left = std::mem::take(&mut captured.requests);
+        drop(captured);
+        drop(left);
     }
 }

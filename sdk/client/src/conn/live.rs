@@ -17,14 +17,15 @@
 //!
 //! Whichever task comes last makes the one report: `CloseReport` decides.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use hyper::client::conn::{http1, http2};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::bind::BindConnection;
@@ -33,6 +34,8 @@ use crate::conn::close_report::CloseReport;
 use crate::conn::facts::{ConnectionFacts, HttpVersion};
 use crate::conn::frames::WireState;
 use crate::conn::parked_sender::ParkedSender;
+use crate::conn::signals::{CLOSE, Listener, STREAMS_CHANGED};
+use crate::conn::stall::{SendLimits, StallTimer};
 use crate::observe::{CloseReason, Event, Observers};
 use crate::origin::Origin;
 
@@ -46,16 +49,23 @@ pub(crate) struct Connection {
     /// `Host` of its requests (h1), made once.
     pub(crate) host: Option<HeaderValue>,
     observers: Observers,
+    pub(crate) send_limits: SendLimits,
     /// The h1 sender, while its request waits for the response.
     pub(crate) parked: ParkedSender<http1::SendRequest<ReplayBody>>,
     close_report: CloseReport,
-    told_to_close: Notify,
 }
 
 /// hyper's end of a connection.
 pub(crate) enum Sender {
     H1(http1::SendRequest<ReplayBody>),
     H2(http2::SendRequest<ReplayBody>),
+}
+
+/// What the driver has come to.
+enum Step {
+    Ended(CloseReason),
+    /// Something was raised.
+    Told(u8),
 }
 
 /// How long closing may take.
@@ -68,6 +78,7 @@ impl Connection {
         bound: Arc<dyn BindConnection>,
         wire: Arc<WireState>,
         observers: Observers,
+        send_limits: SendLimits,
     ) -> Self {
         Self {
             facts,
@@ -76,9 +87,9 @@ impl Connection {
             wire,
             host: HeaderValue::try_from(origin.authority()).ok(),
             observers,
+            send_limits,
             parked: ParkedSender::default(),
             close_report: CloseReport::default(),
-            told_to_close: Notify::new(),
         }
     }
 
@@ -98,19 +109,48 @@ impl Connection {
         mut end: BoxFuture<'static, CloseReason>,
         streams_changed: impl Fn(),
     ) -> CloseReason {
+        let (mut listener, mut timer) = (Listener::default(), StallTimer::default());
         loop {
-            tokio::select! {
-                biased;
-                seen = &mut end => return seen,
-                () = self.wire.streams_changed() => {
-                    streams_changed();
-                    self.wire.pool_informed();
+            let step = poll_fn(|cx| {
+                if let Poll::Ready(seen) = end.as_mut().poll(cx) {
+                    return Poll::Ready(Step::Ended(seen));
                 }
-                () = self.told_to_close.notified() => {
-                    return timeout(CLOSING_TIME, end).await.unwrap_or(CloseReason::Evicted);
+                if self.poll_stalled(&mut timer, cx).is_ready() {
+                    return Poll::Ready(Step::Ended(CloseReason::Cancelled));
+                }
+                self.wire.signals.poll(&mut listener, cx).map(Step::Told)
+            });
+            let told = match step.await {
+                Step::Ended(seen) => return seen,
+                Step::Told(told) => told,
+            };
+            if told & STREAMS_CHANGED != 0 {
+                streams_changed();
+                self.wire.pool_informed();
+            }
+            if told & CLOSE != 0 {
+                return timeout(CLOSING_TIME, end)
+                    .await
+                    .unwrap_or(CloseReason::Evicted);
+            }
+        }
+    }
+
+    /// Looks after the limits of requests that are not all written. Ready when the connection is to
+    /// be given up: on HTTP/1.1, where it has only one request.
+    fn poll_stalled(&self, timer: &mut StallTimer, cx: &mut Context<'_>) -> Poll<()> {
+        match self.facts.http() {
+            HttpVersion::H2 => timer.poll_h2(&self.wire, self.send_limits, cx),
+            HttpVersion::H1 => {
+                let is_over = timer.poll_h1(&self.wire, self.send_limits, cx).is_ready();
+                // Once it was answered, it is no longer waited for.
+                if is_over && self.close_report.is_head_pending() {
+                    self.wire.stall();
+                    return Poll::Ready(());
                 }
             }
         }
+        Poll::Pending
     }
 
     /// Nothing of the requests that were not written yet ever will be; whether none was written
@@ -126,13 +166,14 @@ impl Connection {
 
     /// No request will use it again.
     pub(crate) fn tell_to_close(&self) {
-        self.told_to_close.notify_one();
+        self.wire.signals.raise(CLOSE);
     }
 
     /// hyper has let go of the connection: no caller need wait for the peer's SETTINGS, or hold a
     /// sender, any more.
     pub(crate) fn close_driver(&self) {
         self.wire.stop_waiting();
+        self.wire.leave_uploads();
         self.parked.close();
     }
 

@@ -9,7 +9,11 @@
 //! - [`facts`]: what is known once the handshake has ended.
 //! - [`live`]: what belongs to the connection while it is open, and why it ends.
 //! - [`parked_sender`], [`close_report`]: two details of that, each with a race in it.
+//! - [`signals`]: what the task that drives the connection is told from outside.
 //! - [`frames`], [`h2_task`], [`unprocessed`]: what has to be seen beside hyper.
+//! - [`stream_tasks`]: what hyper spawns for each HTTP/2 request.
+//! - [`uploads`]: how far each request has been written; [`stall`]: the driver's timer for those
+//!   that are not.
 
 mod close_report;
 pub(crate) mod dial;
@@ -22,7 +26,11 @@ pub(crate) mod live;
 mod offload;
 mod parked_sender;
 pub(crate) mod proxy;
+pub(crate) mod signals;
 pub(crate) mod signing_queue;
 mod socket;
+mod stall;
+mod stream_tasks;
 pub(crate) mod tls;
 pub(crate) mod unprocessed;
+pub(crate) mod uploads;

@@ -2,6 +2,7 @@
 
 pub(crate) mod ahead;
 mod event;
+mod hot_rows;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub(crate) mod stats;

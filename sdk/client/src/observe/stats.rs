@@ -1,9 +1,10 @@
 //! Counts of everything, as a snapshot: totals and a row for each operation.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::hot_rows::{HotRow, HotRows};
 use crate::conn::facts::ConnectionFacts;
 use crate::observe::ahead::{Ahead, Learned};
 use crate::observe::{
@@ -12,7 +13,12 @@ use crate::observe::{
 
 /// Counts events.
 #[derive(Default)]
-pub(crate) struct Stats(Mutex<Snapshot>);
+pub(crate) struct Stats {
+    /// What each request counts.
+    hot: HotRows,
+    /// All else, which is rare.
+    rest: Mutex<Snapshot>,
+}
 
 /// What a client has counted: see [`Client::stats`](crate::Client::stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,6 +102,16 @@ impl Row {
         ratio(self.refused, self.with_proof)
     }
 
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.answered += other.answered;
+        self.failed += other.failed;
+        self.may_have_been_processed += other.may_have_been_processed;
+        self.with_proof += other.with_proof;
+        self.request_bound += other.request_bound;
+        self.reused += other.reused;
+    }
+
     fn finish(&mut self, binding: BindingUsed, request_bound: bool, outcome: Outcome) {
         self.requests += 1;
         match outcome {
@@ -133,16 +149,47 @@ impl Snapshot {
 
 impl Stats {
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let mut snapshot = self.lock().clone();
+        for (operation, row) in self.hot.rows() {
+            snapshot.totals.add(&row);
+            snapshot.operations.entry(operation).or_default().add(&row);
+        }
+        snapshot
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what happens with each request, if it is that.
+    fn count_hot(&self, event: &Event<'_>) -> bool {
+        match *event {
+            Event::ProofReused { operation, .. } => {
+                let row = self.hot.row(operation);
+                row.map(HotRow::reuse).is_some()
+            }
+            Event::RequestFinished {
+                operation,
+                binding,
+                request_bound,
+                outcome,
+                ..
+            } => {
+                let row = self.hot.row(operation);
+                row.map(|row| row.finish(binding, request_bound, outcome))
+                    .is_some()
+            }
+            _ => false,
+        }
     }
 }
 
 impl Observer for Stats {
     fn event(&self, event: &Event<'_>) {
-        let mut stats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.count_hot(event) {
+            return;
+        }
+        let mut stats = self.lock();
         match *event {
             Event::ConnectionOpened { facts, handshake } => stats.opened(facts, handshake),
             Event::ConnectionClosed { reason, .. } => {

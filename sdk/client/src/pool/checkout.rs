@@ -59,7 +59,7 @@ pub(crate) struct Persistence {
     /// It is the connection's last response (RFC 9112 §9.3).
     pub(crate) is_last: bool,
     /// `Keep-Alive`.
-    pub(crate) timeout: KeepAlive,
+    pub(crate) keep_alive: KeepAlive,
     /// The request's body had been sent when the response came: only the response's end is left to
     /// wait for.
     pub(crate) body_sent: bool,
@@ -192,8 +192,8 @@ impl Checkout {
     /// The head of the response has come. If the response is the connection's last, the pool does
     /// not use the connection again.
     pub(crate) fn head_came(&mut self, persistence: Persistence) {
-        self.keep_alive = persistence.timeout.timeout;
-        if let Some(requests) = persistence.timeout.max {
+        self.keep_alive = persistence.keep_alive.timeout;
+        if let Some(requests) = persistence.keep_alive.max {
             self.pool.left(self.key, &self.connection, requests);
         }
         self.body_sent = persistence.body_sent;

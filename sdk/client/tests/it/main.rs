@@ -3,6 +3,7 @@
 mod ahead;
 mod bad_peers;
 mod challenges;
+mod connect_to;
 mod connections;
 mod dpop;
 mod exporter;
@@ -10,6 +11,7 @@ mod goaway;
 mod http1;
 mod identities;
 mod long_lived;
+mod many_tokens;
 mod master_secret;
 mod pool;
 mod proofs;

@@ -22,7 +22,10 @@ use crate::{
 /// Any [`SigningKey`] will do, so the key may live in a file, an HSM or another process. Clones are
 /// cheap and share the key. `Debug` shows the algorithm and the thumbprint.
 #[derive(Clone)]
-pub struct DpopKey(Arc<Inner>);
+pub struct DpopKey {
+    inner: Arc<Inner>,
+    is_fast: bool,
+}
 
 struct Inner {
     signer: Signer,
@@ -50,7 +53,31 @@ impl DpopKey {
     /// # Errors
     /// [`KeyErrorKind::BadPrivateKey`], and as [`new`](Self::new).
     pub fn from_pkcs8(der: &PrivatePkcs8KeyDer<'_>) -> Result<Self, KeyError> {
-        Self::new(read_private_key(&PrivateKeyDer::Pkcs8(der.clone_key()))?)
+        let key = Self::new(read_private_key(&PrivateKeyDer::Pkcs8(der.clone_key()))?)?;
+        let is_fast = match key.algorithm() {
+            Algorithm::Es256 | Algorithm::Es384 | Algorithm::EdDsa => true,
+            Algorithm::Ps256 | Algorithm::Rs256 => false,
+        };
+        Ok(Self { is_fast, ..key })
+    }
+
+    /// The same key, with [`is_fast`](Self::is_fast) set: for a key that only its owner knows to be
+    /// fast.
+    #[must_use]
+    pub fn with_fast(self, is_fast: bool) -> Self {
+        Self { is_fast, ..self }
+    }
+
+    /// Whether a signature takes so little time, below a millisecond, that a task of an
+    /// asynchronous runtime may make it itself: to hand it to another thread and to be woken again
+    /// would take longer. A key that is not fast must not sign there, because it would hold up the
+    /// runtime's other tasks.
+    ///
+    /// True of keys that [`generate`](Self::generate) and [`from_pkcs8`](Self::from_pkcs8) keep in
+    /// this process's memory, but for RSA. Any other key may be in an HSM or in another process, and
+    /// is not fast unless [`with_fast`](Self::with_fast) says so.
+    pub fn is_fast(&self) -> bool {
+        self.is_fast
     }
 
     /// A key that exposes its public key ([`SigningKey::public_key`]), as those of rustls do.
@@ -77,12 +104,16 @@ impl DpopKey {
             r#"{{"typ":"{PROOF_TYPE}","alg":"{}","jwk":{}}}"#,
             signer.algorithm, jwk.canonical
         );
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             signer,
             thumbprint: jwk.thumbprint(),
             protected: base64url(header.as_bytes()),
             jwk: jwk.canonical,
-        })))
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            is_fast: false,
+        })
     }
 
     /// A key and a certificate for its public key. DPoP itself does not use the certificate.
@@ -99,17 +130,17 @@ impl DpopKey {
 
     /// What a token's `cnf.jkt`, or the parameter `dpop_jkt` (RFC 9449 §10), must be.
     pub fn thumbprint(&self) -> JwkThumbprint {
-        self.0.thumbprint
+        self.inner.thumbprint
     }
 
     /// The algorithm that proofs are signed with.
     pub fn algorithm(&self) -> Algorithm {
-        self.0.signer.algorithm
+        self.inner.signer.algorithm
     }
 
     /// The public key as a JWK: the JSON object that each proof's header carries.
     pub fn jwk(&self) -> &str {
-        &self.0.jwk
+        &self.inner.jwk
     }
 
     /// Makes and signs one proof. Blocks until the key has signed, which can take long if it lives
@@ -119,7 +150,7 @@ impl DpopKey {
     /// The key failed to sign, or the proof would be longer than
     /// [`MAX_PROOF_BYTES`](crate::MAX_PROOF_BYTES).
     pub fn mint(&self, claims: &Claims<'_>) -> Result<Proof, MintError> {
-        Proof::sign(&self.0.signer, &self.0.protected, claims)
+        Proof::sign(&self.inner.signer, &self.inner.protected, claims)
     }
 }
 
@@ -127,7 +158,7 @@ impl fmt::Debug for DpopKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DpopKey")
             .field("algorithm", &self.algorithm())
-            .field("thumbprint", &self.0.thumbprint)
+            .field("thumbprint", &self.inner.thumbprint)
             .finish_non_exhaustive()
     }
 }

@@ -6,14 +6,16 @@
 //! requests and closes it, again and again. It ends with an error if that client is ever refused.
 //! Then, each at a server with 10,000 places of its own and beside 50 clients with a connection each,
 //! which must lose nothing: 500 clients of one identity that arrive at once, 10,000 idle connections
-//! without a certificate, and 10,000 with one and an open event stream each.
+//! without a certificate, and 10,000 with one and an open event stream each. Last, at a server that
+//! introspects tokens: 100,000 made-up ones in requests that are reset, without and with a proof, and
+//! how many questions reached the authorization server.
 //!
 //! Printed for each phase: resident memory of the server's process and the honest client's slowest
 //! round. The abusive peers run in a process of their own; the clients that send tokens and proofs
 //! run in the server's.
 //!
 //! It takes minutes, and 12,000 file descriptors in each process: it raises its limit within
-//! `ulimit -Hn`. `BOWLINE_LOAD_SHARE=10` runs a tenth.
+//! `ulimit -Hn`. `BOWLINE_LOAD_SHARE=10` runs a tenth, `BOWLINE_LOAD_ONLY=made_up` the made-up tokens alone.
 
 #![allow(clippy::print_stdout, reason = "it is what a bench is for")]
 
@@ -25,6 +27,9 @@ mod crowd;
 #[allow(dead_code)]
 #[path = "../../tests/it/fixture.rs"]
 mod fixture;
+#[allow(dead_code)]
+#[path = "../../tests/load/made_up.rs"]
+mod made_up;
 #[allow(dead_code)]
 #[path = "../../tests/it/pki.rs"]
 mod pki;
@@ -39,9 +44,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use bowline_server::Limit;
+use bowline_server::{AcceptPolicy, Limit};
 use crowd::Regulars;
 use fixture::{Fixture, Folder};
+use made_up::Asking;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -76,6 +82,11 @@ async fn run() {
     let share: usize =
         std::env::var("BOWLINE_LOAD_SHARE").map_or(1, |share| share.parse().expect("a number"));
     let fixture = Fixture::new();
+    if std::env::var("BOWLINE_LOAD_ONLY").is_ok_and(|only| only == "made_up") {
+        let mut report = Report::default();
+        made_up_tokens(&fixture, share, &mut report).await;
+        return report.write();
+    }
     let folder = Folder::new("load");
     folder.write("ca.pem", fixture.ca.pem());
     folder.write("agent.pem", &fixture.agent.certificate_pem);
@@ -116,6 +127,7 @@ async fn run() {
     report.figure("honest_served", honest.stop().await);
     server.stop().await;
     crowds(&fixture, &folder, share, &mut report).await;
+    made_up_tokens(&fixture, share, &mut report).await;
     report.write();
 }
 
@@ -145,6 +157,32 @@ async fn crowds(fixture: &Fixture, folder: &Folder, share: usize, report: &mut R
         report.figure(&figure("regulars_served"), regulars.stop().await);
         child.end();
         server.stop().await;
+    }
+}
+
+async fn made_up_tokens(fixture: &Fixture, share: usize, report: &mut Report) {
+    for (name, policy, with_proof) in [
+        ("made_up.require_proof", AcceptPolicy::RequireProof, false),
+        (
+            "made_up.require_proof.proved",
+            AcceptPolicy::RequireProof,
+            true,
+        ),
+        ("made_up.follow", AcceptPolicy::Follow, false),
+    ] {
+        let asking = Asking::start(fixture, policy).await;
+        let addr = asking.server.addr;
+        let regulars = Regulars::start(fixture, addr, REGULARS / share.min(10)).await;
+        regulars.are_served(20).await;
+        let figure = |figure: &str| format!("{name}.{figure}");
+        report.figure(&figure("alone_p99_us"), regulars.p99_us());
+        let before = asking.questions();
+        made_up::send(fixture, addr, 100_000 / share, with_proof).await;
+        regulars.are_served(1).await;
+        report.figure(&figure("beside_p99_us"), regulars.p99_us());
+        report.figure(&figure("questions"), asking.questions() - before);
+        report.figure(&figure("regulars_served"), regulars.stop().await);
+        asking.stop().await;
     }
 }
 

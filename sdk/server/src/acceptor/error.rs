@@ -34,7 +34,8 @@ pub enum AcceptErrorKind {
     /// The two ends do not agree on TLS: no common parameters, or a certificate that is not
     /// accepted.
     Tls,
-    /// A resumed session whose certificate is no longer valid or trusted (RS-1).
+    /// A resumed session whose certificate is no longer valid or trusted, or a certificate whose
+    /// roots were replaced during the handshake (RS-1).
     ResumedCertificate,
     /// The client's certificate holds a key that cannot sign proofs (PR-2).
     ClientKey,
@@ -89,7 +90,8 @@ impl fmt::Display for AcceptError {
             ),
             Cause::Handshake(_) => f.write_str("the TLS handshake failed"),
             Cause::ResumedCertificate(_) => f.write_str(
-                "RS-1: the client certificate of a resumed TLS session no longer verifies",
+                "RS-1: the client certificate, of a resumed TLS session or of one that began before \
+                 the roots were replaced, no longer verifies",
             ),
             Cause::ClientKey(_) => {
                 f.write_str("PR-2: the key of the client certificate cannot sign proofs")

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_proof::ExporterValue;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -23,7 +22,8 @@ use crate::connection_id::ConnectionId;
 use crate::event::{CloseReport, report};
 use crate::facts::ConnectionFacts;
 use crate::proof_cache::ProofCache;
-use crate::{Clock, ServerEvent, ServerObserver, ServerTls, tls};
+use crate::tls::CurrentTls;
+use crate::{Clock, ServerEvent, ServerObserver, ServerTls, TlsReloader, tls};
 
 type Accepted<IO> = (TlsStream<IO>, Arc<ConnectionFacts>);
 
@@ -34,8 +34,7 @@ const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// It does not listen: [`Listener`](crate::Listener) does that, with many handshakes at a time.
 #[derive(Clone)]
 pub struct Acceptor {
-    tls: TlsAcceptor,
-    client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    tls: Arc<CurrentTls>,
     pub(crate) clock: Clock,
     handshake_timeout: Duration,
     pub(crate) observer: Option<Arc<dyn ServerObserver>>,
@@ -46,12 +45,18 @@ impl Acceptor {
     #[must_use]
     pub fn new(tls: ServerTls) -> Self {
         Self {
-            tls: TlsAcceptor::from(tls.config),
-            client_verifier: tls.client_verifier,
-            clock: tls.clock,
+            clock: tls.clock.clone(),
+            tls: CurrentTls::new(tls),
             handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
             observer: None,
         }
+    }
+
+    /// To replace the TLS configuration while the acceptor is in use, by a listener too. Its clones
+    /// share it. The [clock](crate::ServerTlsBuilder::clock) stays that of the first configuration.
+    #[must_use]
+    pub fn reloader(&self) -> TlsReloader {
+        TlsReloader(self.tls.clone())
     }
 
     /// How long a peer may take for its handshake.
@@ -150,11 +155,13 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = timeout(self.handshake_timeout, tls::handshake(self.tls.accept(io)))
+        let replacements = self.tls.replacements();
+        let accept = TlsAcceptor::from(self.tls.load().config.clone()).accept(io);
+        let stream = timeout(self.handshake_timeout, tls::handshake(accept))
             .await
             .map_err(|_| AcceptError(Cause::TimedOut(self.handshake_timeout)))?
             .map_err(|error| AcceptError(Cause::Handshake(error)))?;
-        let facts = self.facts(stream.get_ref().1, peer)?;
+        let facts = self.facts(stream.get_ref().1, replacements, peer)?;
         Ok((stream, Arc::new(facts)))
     }
 
@@ -162,21 +169,25 @@ impl Acceptor {
     fn facts(
         &self,
         connection: &ServerConnection,
+        replacements: u64,
         peer: Option<SocketAddr>,
     ) -> Result<ConnectionFacts, AcceptError> {
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         let chain = connection.peer_certificates().unwrap_or_default();
         let certificate =
-            ClientCertificate::verified(chain, self.client_verifier.clone(), &self.clock)
+            ClientCertificate::verified(chain, self.tls.clone(), replacements, &self.clock)
                 .transpose()
                 .map_err(|error| AcceptError(Cause::ClientKey(error)))?;
         // RS-1: rustls takes the certificate chain of a resumed session from the ticket and does
         // not verify it again. It may have expired or lost its trust since.
         // Upstream: no issue; request 17 in `docs/src/upstream.md`.
-        if resumed && let Some(certificate) = &certificate {
-            certificate
-                .verify_again()
-                .map_err(|error| AcceptError(Cause::ResumedCertificate(error)))?;
+        // And the roots may have been replaced during the handshake.
+        if let Some(certificate) = &certificate {
+            let verified = match resumed {
+                true => certificate.verify_again(),
+                false => certificate.verify_if_replaced(),
+            };
+            verified.map_err(|error| AcceptError(Cause::ResumedCertificate(error)))?;
         }
         let certificate = certificate.map(Arc::new);
         let exporter = ExporterValue::derive(connection)
@@ -203,7 +214,7 @@ impl Acceptor {
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor")
-            .field("client_verifier", &self.client_verifier)
+            .field("tls", &self.tls.load())
             .field("handshake_timeout", &self.handshake_timeout)
             .finish_non_exhaustive()
     }

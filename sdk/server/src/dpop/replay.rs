@@ -2,6 +2,7 @@
 //! one store.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bowline_proof::dpop::Verified;
@@ -27,6 +28,13 @@ pub trait ReplayStore: Send + Sync + 'static {
     /// A store that can become full should count the entries of each owner, and refuse those of an
     /// owner that fills it: see [`MemoryReplayStore`](crate::MemoryReplayStore).
     fn insert(&self, proof: UsedProof, now: UnixTime) -> BoxFuture<'_, Insertion>;
+}
+
+/// One store for several layers, or for a layer and its next configuration.
+impl<R: ReplayStore> ReplayStore for Arc<R> {
+    fn insert(&self, proof: UsedProof, now: UnixTime) -> BoxFuture<'_, Insertion> {
+        R::insert(self, proof, now)
+    }
 }
 
 /// A proof that a client has used, as a [`ReplayStore`] keeps it.

@@ -18,8 +18,8 @@ use super::{AcceptPolicy, RequireRequestBound, Settings, dpop, early, transport}
 use crate::event::report;
 use crate::proxies::ForwardedFields;
 use crate::{
-    BindingClass, ConnectionFacts, Observed, ProofOwner, Requester, ServerEvent, TokenErrorKind,
-    TokenValidator, ValidToken, VerifiedBinding, reserved_fields,
+    BindingClass, CloseReason, ConnectionFacts, Observed, ProofOwner, Requester, ServerEvent,
+    TokenErrorKind, TokenValidator, ValidToken, VerifiedBinding, reserved_fields,
 };
 
 /// How a request passed.
@@ -61,12 +61,15 @@ impl Passed {
     }
 }
 
-/// RS-1: whether the connection's certificate is past its `notAfter`. It is checked for every
-/// request, also on public paths.
-pub(super) fn certificate_has_expired(facts: &ConnectionFacts, settings: &Settings) -> bool {
-    facts
-        .certificate()
-        .is_some_and(|certificate| settings.clock.now() > certificate.not_after())
+/// RS-1: why the connection's certificate counts no longer, if so: it is past its `notAfter`, or does
+/// not pass since the roots were replaced. It is checked for every request, also on public paths.
+pub(super) fn certificate_end(facts: &ConnectionFacts, settings: &Settings) -> Option<CloseReason> {
+    let certificate = facts.certificate()?;
+    if certificate.verify_if_replaced().is_err() {
+        return Some(CloseReason::CertificateRefused);
+    }
+    let has_expired = settings.clock.now() > certificate.not_after();
+    has_expired.then_some(CloseReason::Certificate)
 }
 
 /// All checks on one request, except the expiry of the connection's certificate, which is checked
@@ -384,6 +387,9 @@ fn check_request_bound(
     request: &Parts,
     required: &RequireRequestBound,
 ) -> Result<(), Refusal> {
+    if matches!(required, RequireRequestBound::Never) {
+        return Ok(());
+    }
     if reserved_fields::override_method(&request.headers)
         && required.forbids_method_override(request)
     {

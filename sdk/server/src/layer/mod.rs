@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use bowline_proof::{Origin, Targets, Windows};
+use http::request::Parts;
 use rustls_pki_types::UnixTime;
 use tower_layer::Layer;
 
@@ -107,6 +108,7 @@ struct Settings {
     resource_metadata: Option<String>,
     metadata_path: Option<String>,
     public_paths: Vec<String>,
+    public_routes: Routes,
     windows: Windows,
     cached_proofs: NonZeroUsize,
     jti_quota: usize,
@@ -138,6 +140,7 @@ impl<V> BindingLayer<V> {
             resource_metadata: None,
             metadata_path: None,
             public_paths: Vec::new(),
+            public_routes: Routes::default(),
             windows: Windows::default(),
             cached_proofs: NonZeroUsize::new(256).expect("256 is not 0"),
             jti_quota: 10_000,
@@ -239,10 +242,11 @@ impl<V> BindingLayer<V> {
     /// Names the URL of this metadata in every challenge, and makes its path a public one. Route
     /// [`ResourceMetadata::service`] there.
     #[must_use]
-    pub fn resource(self, metadata: &ResourceMetadata) -> Self {
+    pub fn resource<'a>(self, metadata: impl Into<Option<&'a ResourceMetadata>>) -> Self {
+        let metadata = metadata.into();
         self.with(|settings| {
-            settings.resource_metadata = Some(metadata.url().to_owned());
-            settings.metadata_path = Some(metadata.path().to_owned());
+            settings.resource_metadata = metadata.map(|metadata| metadata.url().to_owned());
+            settings.metadata_path = metadata.map(|metadata| metadata.path().to_owned());
         })
     }
 
@@ -276,6 +280,18 @@ impl<V> BindingLayer<V> {
             );
         }
         self.with(|settings| settings.public_paths = paths)
+    }
+
+    /// Requests that need no token (RS-13), beside the [public paths](Self::public_paths), by
+    /// method and path.
+    ///
+    /// Other than in [`RequireRequestBound::Routes`], a pattern matches the path as the client sent
+    /// it only, and no path with a second reading, as above; an exception counts where any reading
+    /// matches it. Where a pattern names a method, a request with a field that overrides the method
+    /// needs a token.
+    #[must_use]
+    pub fn public_routes(self, routes: Routes) -> Self {
+        self.with(|settings| settings.public_routes = routes)
     }
 
     /// How old a proof may be, and how far in the future (RS-8; RFC 9449 §11.1).
@@ -412,9 +428,11 @@ impl Settings {
     }
 
     /// RS-13.
-    fn is_public(&self, path: &str) -> bool {
+    fn is_public(&self, request: &Parts) -> bool {
+        let path = transport::path(request);
         let mut listed = self.metadata_path.iter().chain(&self.public_paths);
         listed.any(|public| public == path) && paths::is_plain(path)
+            || self.public_routes.surely_contain(request)
     }
 }
 
@@ -452,6 +470,7 @@ impl<V> fmt::Debug for BindingLayer<V> {
             .field("observe", &settings.observe)
             .field("require_request_bound", &settings.require_request_bound)
             .field("public_paths", &settings.public_paths)
+            .field("public_routes", &settings.public_routes)
             .finish_non_exhaustive()
     }
 }

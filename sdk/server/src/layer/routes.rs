@@ -8,6 +8,7 @@ use http::request::Parts;
 
 use super::paths;
 use super::transport;
+use crate::reserved_fields;
 
 /// Chosen requests, by patterns of method and path, and exceptions from them.
 ///
@@ -16,6 +17,7 @@ use super::transport;
 /// | `/admin/keys` | this path, with any method |
 /// | `DELETE /admin/keys` | this path with this method; `GET` covers `HEAD` |
 /// | `/admin/*` | `/admin` and everything below it |
+/// | `*`, `POST *` | every path |
 ///
 /// A server behind this one may read a path differently. So a pattern matches if *any* reading
 /// of the path does, and an exception counts only if *every* reading matches one: as sent; with
@@ -65,6 +67,30 @@ impl Routes {
             && !readings.iter().all(|path| named(&self.excepted, path))
     }
 
+    /// Whether the request is one of these however it is read (RS-13), by a pattern that matches its
+    /// path as sent: where [`contain`](Self::contain) would rather include a request, this would
+    /// rather leave it out.
+    pub(super) fn surely_contain(&self, request: &Parts) -> bool {
+        let path = transport::path(request);
+        let method = &request.method;
+        let named = |routes: &[Route], path: &[u8]| {
+            let mut routes = routes.iter();
+            routes.any(|route| route.has_method(method) && route.has_path(path))
+        };
+        paths::is_plain(path)
+            && named(&self.chosen, path.as_bytes())
+            && !paths::readings(path)
+                .iter()
+                .any(|path| named(&self.excepted, path))
+            // It would be another request for a service that honours that field.
+            && !(self.depend_on_method() && reserved_fields::override_method(&request.headers))
+    }
+
+    fn depend_on_method(&self) -> bool {
+        let mut routes = self.chosen.iter().chain(&self.excepted);
+        routes.any(|route| route.method.is_some())
+    }
+
     /// Whether a pattern names the path, with whatever method.
     pub(super) fn name_path_of(&self, request: &Parts) -> bool {
         let readings = paths::readings(transport::path(request));
@@ -84,6 +110,8 @@ struct Route {
     /// Without the slash at the end of a prefix.
     path: String,
     is_prefix: bool,
+    /// `*`: also the target of `OPTIONS *`, which is no path.
+    is_all: bool,
 }
 
 impl Route {
@@ -96,6 +124,9 @@ impl Route {
     }
 
     fn has_path(&self, path: &[u8]) -> bool {
+        if self.is_all {
+            return true;
+        }
         match path.strip_prefix(self.path.as_bytes()) {
             Some([]) => true,
             Some([b'/', ..]) => self.is_prefix,
@@ -112,6 +143,14 @@ impl FromStr for Route {
             None => (None, pattern),
             Some((method, path)) => (Some(method.parse().map_err(|_| InvalidRoute)?), path),
         };
+        if path == "*" {
+            return Ok(Self {
+                method,
+                path: String::new(),
+                is_prefix: true,
+                is_all: true,
+            });
+        }
         let (path, is_prefix) = match path.strip_suffix("/*") {
             None => (path, false),
             Some(path) => (path, true),
@@ -124,6 +163,7 @@ impl FromStr for Route {
             method,
             path: path.to_owned(),
             is_prefix,
+            is_all: false,
         })
     }
 }
@@ -133,7 +173,11 @@ impl fmt::Debug for Route {
         if let Some(method) = &self.method {
             write!(f, "{method} ")?;
         }
-        let end = if self.is_prefix { "/*" } else { "" };
+        let end = match (self.is_all, self.is_prefix) {
+            (true, _) => "*",
+            (false, true) => "/*",
+            (false, false) => "",
+        };
         write!(f, "{}{end}", self.path)
     }
 }
@@ -141,7 +185,7 @@ impl fmt::Debug for Route {
 /// The text is not a pattern of method and path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a pattern is a path such as /admin/keys or /admin/*, perhaps with a method and one space \
+    "a pattern is a path such as /admin/keys or /admin/*, or * for all, perhaps with a method and one space \
      before it; the path is in normal form, without dot segments, empty segments and parameters"
 )]
 pub struct InvalidRoute;

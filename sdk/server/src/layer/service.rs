@@ -16,7 +16,7 @@ use super::{Current, Settings, checks, rejection, transport};
 use crate::event::report_refusal;
 use crate::proxies::ForwardedFields;
 use crate::reserved_fields;
-use crate::{CloseReason, ConnectionFacts, TokenValidator};
+use crate::{ConnectionFacts, TokenValidator};
 
 /// The service that a [`BindingLayer`](super::BindingLayer) wraps around another.
 pub struct BindingService<S, V> {
@@ -75,11 +75,6 @@ async fn admit<V: TokenValidator, B: Default>(
     validator: &V,
 ) -> Result<Option<Nonce>, Response<B>> {
     let observer = settings.observer.as_deref();
-    let scheme = if transport::is_dpop(request) {
-        Scheme::Dpop
-    } else {
-        Scheme::Bearer
-    };
     // GW-2: hop-by-hop fields first, then the reserved ones.
     if reserved_fields::connection_names_one(&request.headers) {
         tracing::debug!("a request was refused: its Connection field names a field that must stay");
@@ -88,17 +83,17 @@ async fn admit<V: TokenValidator, B: Default>(
     let forwarded = ForwardedFields::strip(&mut request.headers);
     let facts = connection_facts(request);
     if let Some(facts) = &facts
-        && checks::certificate_has_expired(facts, settings)
+        && let Some(reason) = checks::certificate_end(facts, settings)
     {
-        facts.drain(CloseReason::Certificate);
+        facts.drain(reason);
         report_refusal(observer, facts.id(), Check::Certificate.into());
         return Err(rejection::certificate_expired(
             request.version,
-            scheme,
+            scheme(request),
             settings,
         ));
     }
-    if settings.is_public(transport::path(request)) && !transport::has_token_in_query(request) {
+    if settings.is_public(request) && !transport::has_token_in_query(request) {
         transport::strip_credentials(&mut request.headers);
         return Ok(None);
     }
@@ -121,8 +116,17 @@ async fn admit<V: TokenValidator, B: Default>(
         }
         Err(rejection) => {
             rejection.report(settings, &facts);
-            Err(rejection.into_response(scheme, settings))
+            Err(rejection.into_response(scheme(request), settings))
         }
+    }
+}
+
+/// The scheme of the challenge, if the request is refused.
+fn scheme(request: &Parts) -> Scheme {
+    if transport::is_dpop(request) {
+        Scheme::Dpop
+    } else {
+        Scheme::Bearer
     }
 }
 

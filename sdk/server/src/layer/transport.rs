@@ -5,9 +5,11 @@ use bowline_proof::dpop::{DPOP_HEADER, DpopCheck};
 use bowline_proof::{AccessToken, Check, InvalidAccessToken, PROOF_HEADER, Refusal, Scheme};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::reserved_fields;
+
+const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
 /// Whether the request has a token in its query (TK-0).
 pub(super) fn has_token_in_query(request: &Parts) -> bool {
@@ -113,7 +115,8 @@ pub(super) fn proof(request: &Parts) -> Result<Option<&[u8]>, Refusal> {
 /// (EX-8). This server's own TLS takes none (EX-3); a gateway in front of it says so with
 /// `Early-Data`, of which any value counts as 1 (RFC 8470 §5.1).
 pub(super) fn has_proof_in_early_data(request: &Parts) -> bool {
-    request.headers.contains_key(PROOF_HEADER) && request.headers.contains_key("early-data")
+    // The rarer field first: a name costs a hash for each look-up.
+    request.headers.contains_key(EARLY_DATA) && request.headers.contains_key(PROOF_HEADER)
 }
 
 /// The one DPoP proof (RFC 9449 §4.3 item 1, §7.1). Several proofs in one field do not parse as a

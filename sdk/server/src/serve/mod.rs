@@ -64,6 +64,9 @@ pub struct ServeOptions {
     pub drain_timeout: Duration,
     /// HTTP/2 streams at a time on one connection. Default: 200.
     pub max_concurrent_streams: u32,
+    /// Bytes of the head of one request, 8 KiB at least; a longer one is answered 431. Default:
+    /// 64 KiB.
+    pub max_head_bytes: u32,
 }
 
 impl Default for ServeOptions {
@@ -71,6 +74,7 @@ impl Default for ServeOptions {
         Self {
             drain_timeout: Duration::from_secs(30),
             max_concurrent_streams: 200,
+            max_head_bytes: 64 * 1024,
         }
     }
 }
@@ -175,6 +179,9 @@ fn with_facts<S: HttpService>(
 }
 
 fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<TokioExecutor> {
+    // hyper panics with less.
+    const MIN_HEAD_BYTES: u32 = 8 * 1024;
+    let max_head_bytes = options.max_head_bytes.max(MIN_HEAD_BYTES);
     let mut builder = Builder::new(TokioExecutor::new());
     // hyper's header_read_timeout also counts the idle time between two requests, and it closes
     // without a TLS close_notify. `ConnectionLimits` bound both instead.
@@ -183,10 +190,12 @@ fn http_builder(facts: &ConnectionFacts, options: &ServeOptions) -> Builder<Toki
     builder
         .http1()
         .timer(TokioTimer::new())
+        .max_buf_size(usize::try_from(max_head_bytes).unwrap_or(usize::MAX))
         .header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_header_list_size(max_head_bytes)
         .max_concurrent_streams(options.max_concurrent_streams)
         .keep_alive_interval(Duration::from_secs(60));
     match facts.alpn() {

@@ -5,7 +5,9 @@
 //! The cryptography is aws-lc-rs, named explicitly: the process-wide default provider of rustls is
 //! never used.
 
+mod current;
 mod identity;
+mod ticket_keys;
 mod tickets;
 
 use std::error::Error as StdError;
@@ -19,7 +21,10 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 
+pub(crate) use self::current::CurrentTls;
+pub use self::current::TlsReloader;
 pub use self::identity::{Identity, Trust};
+pub use self::ticket_keys::TicketKeys;
 use self::tickets::ShortLivedTickets;
 pub(crate) use self::tickets::handshake;
 use crate::Clock;
@@ -61,6 +66,7 @@ impl ServerTls {
             client_auth,
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             ticket_lifetime: Some(DEFAULT_TICKET_LIFETIME),
+            ticket_keys: None,
             clock: Clock::default(),
         }
     }
@@ -83,6 +89,7 @@ pub struct ServerTlsBuilder {
     client_auth: ClientAuth,
     alpn: Vec<Vec<u8>>,
     ticket_lifetime: Option<Duration>,
+    ticket_keys: Option<TicketKeys>,
     clock: Clock,
 }
 
@@ -100,6 +107,14 @@ impl ServerTlsBuilder {
     /// tickets succeed one another (RS-1). Default: one hour; `None` switches resumption off.
     pub fn ticket_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.ticket_lifetime = lifetime.into();
+        self
+    }
+
+    /// Keys that other processes have too, so that a session begun with one is resumed with
+    /// another. What that is worth to a thief of the keys: see [`TicketKeys`]. Default: a key of
+    /// this process alone.
+    pub fn ticket_keys(mut self, keys: TicketKeys) -> Self {
+        self.ticket_keys = Some(keys);
         self
     }
 
@@ -133,7 +148,11 @@ impl ServerTlsBuilder {
         // Sessions are kept in tickets only, so that their lifetime is limited in one place (RS-1).
         config.session_storage = Arc::new(NoServerSessionStorage {});
         if let Some(lifetime) = self.ticket_lifetime {
-            config.ticketer = Arc::new(ShortLivedTickets::new(lifetime, self.clock.clone())?);
+            config.ticketer = Arc::new(ShortLivedTickets::new(
+                lifetime,
+                self.ticket_keys,
+                self.clock.clone(),
+            )?);
         }
         Ok(ServerTls {
             config: Arc::new(config),
@@ -192,6 +211,8 @@ pub enum TlsErrorKind {
     ClientRoots,
     /// The ticket lifetime is above [`MAX_TICKET_LIFETIME`].
     TicketLifetime,
+    /// The file with [`TicketKeys`] is readable by others, or does not hold such keys.
+    TicketKeys,
     /// rustls refuses the combination.
     Configuration,
 }

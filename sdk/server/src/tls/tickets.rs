@@ -9,7 +9,7 @@ use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 
-use super::{MAX_TICKET_LIFETIME, TlsError, TlsErrorKind};
+use super::{MAX_TICKET_LIFETIME, TicketKeys, TlsError, TlsErrorKind};
 use crate::Clock;
 
 tokio::task_local! {
@@ -42,7 +42,11 @@ pub(super) struct ShortLivedTickets {
 }
 
 impl ShortLivedTickets {
-    pub(super) fn new(lifetime: Duration, clock: Clock) -> Result<Self, TlsError> {
+    pub(super) fn new(
+        lifetime: Duration,
+        shared: Option<TicketKeys>,
+        clock: Clock,
+    ) -> Result<Self, TlsError> {
         if lifetime > MAX_TICKET_LIFETIME {
             return Err(TlsError::new(
                 TlsErrorKind::TicketLifetime,
@@ -52,7 +56,12 @@ impl ShortLivedTickets {
             ));
         }
         Ok(Self {
-            inner: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::configuration)?,
+            inner: match shared {
+                Some(keys) => Arc::new(keys),
+                None => {
+                    rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::configuration)?
+                }
+            },
             lifetime: lifetime.as_secs().try_into().unwrap_or(u32::MAX),
             clock,
         })

@@ -58,6 +58,13 @@ impl Authority {
         claims["cnf"] = json!({ "x5t#S256": thumbprint, "tls_exp": EXPORTER_LABEL });
         self.sign(&self.header(), &claims)
     }
+
+    /// A token bound to this certificate by RFC 8705.
+    pub(crate) fn certificate_bound(&self, thumbprint: &str) -> AccessToken {
+        let mut claims = Self::claims();
+        claims["cnf"] = json!({ "x5t#S256": thumbprint });
+        self.sign(&self.header(), &claims)
+    }
 }
 
 pub(crate) fn jwks(keys: &[&Authority]) -> Vec<u8> {

@@ -3,6 +3,7 @@
 mod authority;
 mod dpop;
 mod fixture;
+mod forged_ticket;
 mod handshakes;
 mod introspection;
 mod jwt;
@@ -23,3 +24,4 @@ mod resumption;
 mod reverification;
 mod serving;
 mod stolen_ticket;
+mod tls_reload;

@@ -66,6 +66,9 @@ impl BindConnection for DpopConnection {
             None => return Ok(Bound::Nothing),
         }
         let proof = ProofRequest::new(request, self.0.nonces.newest())?;
+        if self.0.key.is_fast() {
+            return self.0.sign(proof).map(Bound::Attached);
+        }
         Ok(self.0.start(proof))
     }
 
@@ -126,7 +129,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Signs on a blocking thread, so that a slow key holds up nothing else. It signs to the end
+    /// Signs on a blocking thread, so that a slow key holds up nothing else. A fast one signs where
+    /// it is ([`DpopKey::is_fast`]): the way there and back takes longer. It signs to the end
     /// even if the request has gone: then the proof is counted as abandoned.
     fn start(self: &Arc<Self>, request: ProofRequest) -> Bound {
         let (inner, limit) = (self.clone(), self.sign_timeout);

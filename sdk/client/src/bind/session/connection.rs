@@ -18,7 +18,6 @@
 
 mod ahead;
 
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,7 +28,6 @@ use bowline_proof::{
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderMap, StatusCode};
-use lru::LruCache;
 
 use super::history::{MintCause, TokenHistory};
 use super::mint::ProofRequest;
@@ -41,6 +39,7 @@ use crate::bind::{
     Answered, BindConnection, BindingRefusal, Bound, Learned, RequestFacts, ResponseHead,
     TokenSourceId, TokensInUse, invalid_token,
 };
+use crate::cache::Cache;
 use crate::conn::facts::{ConnectionFacts, Presented};
 use crate::conn::identity::Identity;
 use crate::error::{Error, ErrorKind};
@@ -65,7 +64,7 @@ struct Inner {
 }
 
 struct State {
-    entries: LruCache<TokenHash, TokenEntry>,
+    entries: Cache<TokenHash, TokenEntry>,
     /// Set when the connection has ended.
     closed: Option<CloseReason>,
 }
@@ -112,14 +111,13 @@ impl SessionConnection {
         history: Arc<TokenHistory>,
         observers: Observers,
     ) -> Self {
-        let bound = NonZeroUsize::new(policy.proofs_per_connection).unwrap_or(NonZeroUsize::MIN);
         Self(Arc::new(Inner {
             policy,
             facts,
             history,
             observers,
             state: Mutex::new(State {
-                entries: LruCache::sparse(bound),
+                entries: Cache::new(policy.proofs_per_connection),
                 closed: None,
             }),
             proved: TokenFilter::new(),
@@ -166,7 +164,7 @@ impl BindConnection for SessionConnection {
             return false;
         }
         let state = self.0.lock();
-        let entry = state.entries.peek(token.hash());
+        let entry = state.entries.get(token.hash());
         entry.is_some_and(|entry| matches!(entry.reusable, Reusable::Ready(_)))
     }
 
@@ -481,7 +479,7 @@ impl Inner {
         };
         if let Some(reason) = closed {
             // The connection has ended already: `closed` will not come to remove this entry.
-            state.entries.pop(&wanted.token);
+            state.entries.remove(&wanted.token);
             self.history.closed(&wanted.token, reason);
         }
         minted
@@ -489,7 +487,7 @@ impl Inner {
 
     fn store(&self, wanted: &ProofRequest, minted: &Result<Arc<IssuedProof>, Error>) {
         let mut state = self.lock();
-        let Some(entry) = state.entries.peek_mut(&wanted.token) else {
+        let Some(entry) = state.entries.get_mut(&wanted.token) else {
             return;
         };
         if entry.generation != wanted.generation {
@@ -512,13 +510,13 @@ impl Inner {
     }
 
     fn entry<'a>(&self, state: &'a mut State, token: &TokenHash) -> &'a mut TokenEntry {
-        if !state.entries.contains(token)
-            && let Some((evicted, entry)) = state.entries.push(*token, TokenEntry::default())
-            && entry.proved
+        let (entry, replaced) = state.entries.get_or_insert_with(token, TokenEntry::default);
+        if let Some((token, replaced)) = replaced
+            && replaced.proved
         {
-            self.history.closed(&evicted, CloseReason::Evicted);
+            self.history.closed(&token, CloseReason::Evicted);
         }
-        state.entries.get_or_insert_mut(*token, TokenEntry::default)
+        entry
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

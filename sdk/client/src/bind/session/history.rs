@@ -1,16 +1,15 @@
 //! What one origin remembers of access tokens: enough to tell why a proof was needed, and no more.
 //!
-//! Bounded, least recently used out. It holds keyed hashes: a memory dump does not tell
+//! Bounded, with random replacement. It holds keyed hashes: a memory dump does not tell
 //! whether a given token was here, and a collision costs a wrong label at most.
 
 use std::hash::{BuildHasher, RandomState};
-use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bowline_proof::{Thumbprint, TokenHash};
-use lru::LruCache;
 
 use crate::bind::TokenSourceId;
+use crate::cache::Cache;
 use crate::observe::{Cause, CloseReason};
 
 /// What is remembered for one origin.
@@ -20,8 +19,8 @@ pub(crate) struct TokenHistory {
 }
 
 struct Inner {
-    tokens: LruCache<Key, Token>,
-    sources: LruCache<TokenSourceId, Source>,
+    tokens: Cache<Key, Token>,
+    sources: Cache<TokenSourceId, Source>,
 }
 
 #[derive(Default)]
@@ -54,12 +53,11 @@ pub(crate) struct MintCause {
 
 impl TokenHistory {
     pub(crate) fn new(tokens: usize) -> Self {
-        let bound = NonZeroUsize::new(tokens).unwrap_or(NonZeroUsize::MIN);
         Self {
             keys: RandomState::new(),
             inner: Mutex::new(Inner {
-                tokens: LruCache::sparse(bound),
-                sources: LruCache::sparse(bound),
+                tokens: Cache::new(tokens),
+                sources: Cache::new(tokens),
             }),
         }
     }
@@ -68,8 +66,8 @@ impl TokenHistory {
     /// `source`. The source is that of a certificate-bound token; see [`Self::challenged`].
     pub(crate) fn was_challenged(&self, token: &TokenHash, source: Option<TokenSourceId>) -> bool {
         let inner = self.lock();
-        let token = inner.tokens.peek(&self.key(token));
-        let source = source.and_then(|source| inner.sources.peek(&source));
+        let token = inner.tokens.get(&self.key(token));
+        let source = source.and_then(|source| inner.sources.get(&source));
         token.is_some_and(|token| token.challenged)
             || source.is_some_and(|source| source.challenged)
     }
@@ -80,15 +78,12 @@ impl TokenHistory {
     pub(crate) fn challenged(&self, token: &TokenHash, source: Option<TokenSourceId>) {
         let mut inner = self.lock();
         if let Some(source) = source {
-            inner
-                .sources
-                .get_or_insert_mut(source, Source::default)
-                .challenged = true;
+            let (source, _) = inner.sources.get_or_insert_with(&source, Source::default);
+            source.challenged = true;
         }
-        inner
-            .tokens
-            .get_or_insert_mut(self.key(token), Token::default)
-            .challenged = true;
+        let key = self.key(token);
+        let (token, _) = inner.tokens.get_or_insert_with(&key, Token::default);
+        token.challenged = true;
     }
 
     /// A connection is about to hold a first proof of this token: why is it needed?
@@ -100,12 +95,11 @@ impl TokenHistory {
     ) -> MintCause {
         let mut inner = self.lock();
         let before = source.and_then(|source| {
-            let source = inner.sources.get_or_insert_mut(source, Source::default);
+            let (source, _) = inner.sources.get_or_insert_with(&source, Source::default);
             source.certificate.replace(certificate)
         });
-        let token = inner
-            .tokens
-            .get_or_insert_mut(self.key(token), Token::default);
+        let key = self.key(token);
+        let (token, _) = inner.tokens.get_or_insert_with(&key, Token::default);
         let cause = match before {
             Some(last) if last != certificate => Cause::Identity,
             Some(_) if !token.proved => Cause::Token,
@@ -123,7 +117,7 @@ impl TokenHistory {
 
     /// A connection that held a proof of this token closed.
     pub(crate) fn closed(&self, token: &TokenHash, reason: CloseReason) {
-        if let Some(token) = self.lock().tokens.peek_mut(&self.key(token)) {
+        if let Some(token) = self.lock().tokens.get_mut(&self.key(token)) {
             token.holders = token.holders.saturating_sub(1);
             token.last_closed = Some(reason);
         }

@@ -64,7 +64,7 @@ pub(crate) struct SessionPolicy {
     pub(crate) max_proof_age: Option<Duration>,
     /// How long the key may take.
     pub(crate) sign_timeout: Duration,
-    /// Proofs kept per connection; beyond it the least recently used goes.
+    /// Proofs kept per connection.
     pub(crate) proofs_per_connection: usize,
     /// Tokens remembered per origin.
     pub(crate) tokens_per_origin: usize,

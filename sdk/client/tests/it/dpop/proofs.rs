@@ -1,7 +1,8 @@
 //! One proof for each request, also when connections end and keys are slow.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use base64::Engine;
@@ -12,6 +13,9 @@ use bowline_proof::dpop::DPOP_HEADER;
 use bowline_testkit::peers::{Cycle, CyclingOptions};
 use bowline_testkit::tls::Alpn;
 use futures_util::future::join_all;
+use rustls::sign::{Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
 
 use crate::fixture::dpop::{DpopFixture, class, with_replay_store, without_certificates};
 use crate::fixture::slow_key::{Gate, GatedKey, soon};
@@ -140,4 +144,53 @@ async fn a_slow_key_delays_only_its_own_requests_and_only_until_the_time_out() {
     class(&client, &url, &token).await;
     let totals = client.stats().totals;
     assert_eq!((totals.signatures(), totals.abandoned), (3, 1));
+}
+
+/// Notes which threads it signs on.
+#[derive(Debug)]
+struct Located {
+    key: Arc<dyn SigningKey>,
+    signed_on: Arc<Mutex<HashSet<ThreadId>>>,
+}
+
+impl SigningKey for Located {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        self.signed_on
+            .lock()
+            .unwrap()
+            .insert(thread::current().id());
+        self.key.choose_scheme(offered)
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.key.public_key()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+#[tokio::test]
+async fn only_a_key_that_is_said_to_be_fast_signs_on_the_requests_own_thread() {
+    for is_fast in [false, true] {
+        let mut fixture = DpopFixture::new();
+        let signed_on = Arc::<Mutex<HashSet<ThreadId>>>::default();
+        let key = DpopKey::new(Arc::new(Located {
+            key: fixture.base.agent.signing_key(),
+            signed_on: signed_on.clone(),
+        }));
+        fixture.key = key.unwrap().with_fast(is_fast);
+        let server = fixture.server(without_certificates(Alpn::Http1), with_replay_store());
+        let (client, token) = (fixture.client(), fixture.token("a"));
+        signed_on.lock().unwrap().clear();
+        for _ in 0..3 {
+            assert_eq!(class(&client, &server.origin(), &token).await, "dpop:");
+        }
+        let signed_on = signed_on.lock().unwrap();
+        let own = thread::current().id();
+        assert_eq!(signed_on.contains(&own), is_fast);
+        assert!(!is_fast || signed_on.len() == 1);
+        assert_eq!(client.stats().totals.signatures(), 3);
+    }
 }

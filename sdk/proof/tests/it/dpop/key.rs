@@ -88,6 +88,23 @@ fn generated_keys_are_new_each_time() {
 }
 
 #[test]
+fn only_a_key_in_memory_that_is_no_rsa_key_is_fast_unless_its_owner_says_so() {
+    assert!(DpopKey::generate().unwrap().is_fast());
+    for (identity, algorithm) in minted_algorithms() {
+        let in_memory = DpopKey::from_pkcs8(&identity.pkcs8).unwrap();
+        assert_eq!(
+            in_memory.is_fast(),
+            algorithm != Algorithm::Ps256,
+            "{algorithm}"
+        );
+        let unknown = DpopKey::new(identity.signing_key()).unwrap();
+        assert!(!unknown.is_fast(), "{algorithm}");
+        assert!(unknown.with_fast(true).is_fast());
+        assert!(!in_memory.with_fast(false).is_fast());
+    }
+}
+
+#[test]
 fn a_proof_is_a_sensitive_field() {
     let proof = mint(&KEY, None);
     assert!(proof.header_value().is_sensitive());

@@ -4,6 +4,7 @@ use bowline_proof::Check;
 use http::HeaderName;
 
 use super::fixture::*;
+use crate::Routes;
 
 /// A server behind this one may read such a path differently.
 #[tokio::test]
@@ -101,6 +102,28 @@ async fn a_public_request_carries_no_token_and_no_proof_onward() {
             expected,
             "host, x-other and perhaps one more: {names:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn routes_are_public_by_method_and_prefix() {
+    let routes = Routes::new(["GET /.well-known/*"])
+        .unwrap()
+        .except(["/.well-known/secret"])
+        .unwrap();
+    let mut fixture = public(&[]);
+    fixture.layer = fixture.layer.public_routes(routes);
+    for (method, uri, reached) in [
+        ("GET", "/.well-known/agent-card.json", true),
+        ("HEAD", "/.well-known/agent-card.json", true),
+        ("POST", "/.well-known/agent-card.json", false),
+        ("GET", "/.well-known/secret", false),
+        ("GET", "/.well-known/secret/", false),
+        ("GET", "/.well-known/../mcp", false),
+    ] {
+        fixture.method = method;
+        fixture.uri = uri.to_owned();
+        assert_eq!(fixture.send().await.reached, reached, "{uri}");
     }
 }
 

@@ -14,7 +14,7 @@ fn tickets_at(now: &Arc<AtomicU64>) -> ShortLivedTickets {
     let clock = Clock::from_fn(move || {
         UnixTime::since_unix_epoch(Duration::from_secs(now.load(Ordering::Relaxed)))
     });
-    ShortLivedTickets::new(Duration::from_secs(60), clock).unwrap()
+    ShortLivedTickets::new(Duration::from_secs(60), None, clock).unwrap()
 }
 
 #[test]
@@ -64,6 +64,7 @@ fn outside_of_a_handshake_no_ticket_is_issued_or_accepted() {
 
 #[test]
 fn a_lifetime_above_a_day_is_a_configuration_error() {
-    let error = ShortLivedTickets::new(Duration::from_secs(86_401), Clock::default()).unwrap_err();
+    let error =
+        ShortLivedTickets::new(Duration::from_secs(86_401), None, Clock::default()).unwrap_err();
     assert_eq!(error.kind(), TlsErrorKind::TicketLifetime);
 }

@@ -42,20 +42,33 @@ fn each_cause_is_told() {
 }
 
 #[test]
-fn the_least_recently_used_token_is_forgotten() {
+fn no_more_tokens_and_sources_than_the_bound_are_remembered() {
     let history = TokenHistory::new(2);
-    let certificate = certificate(b"one");
-    for name in ["a", "b", "c"] {
-        history.prove(&token(name), None, certificate);
+    for number in 0..10 {
+        let token = token(&format!("t{number}"));
+        history.prove(&token, Some(TokenSourceId(number)), certificate(b"one"));
+        history.challenged(&token, Some(TokenSourceId(number)));
+        let inner = history.lock();
+        assert!(inner.tokens.len() <= 2 && inner.sources.len() <= 2);
     }
-    assert_eq!(
-        history.prove(&token("c"), None, certificate).cause,
-        Cause::Parallel
-    );
-    assert_eq!(
-        history.prove(&token("a"), None, certificate).cause,
-        Cause::First
-    );
+}
+
+/// Otherwise each of them would be refused with 401 whenever it comes.
+#[test]
+fn one_token_more_than_the_bound_in_turn_is_rarely_forgotten() {
+    const BOUND: usize = 1000;
+    let history = TokenHistory::new(BOUND);
+    let tokens: Vec<_> = (0..=BOUND).map(|n| token(&format!("t{n}"))).collect();
+    let mut forgotten = 0;
+    for round in 0..5 {
+        for token in &tokens {
+            if !history.was_challenged(token, None) {
+                forgotten += usize::from(round > 0);
+                history.challenged(token, None);
+            }
+        }
+    }
+    assert!(forgotten < 100, "{forgotten} of 4,004");
 }
 
 #[test]

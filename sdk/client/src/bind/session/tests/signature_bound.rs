@@ -416,6 +416,7 @@ impl Fixture {
             proof_required: false,
             dpop_proof_required: false,
             is_retry,
+            asks_for_dpop: false,
         }
     }
 

@@ -1,0 +1,124 @@
+//! What the command line says. Help texts, shell completions, man pages, `BOWLINE_…` variables and
+//! the keys of the configuration file all come from these definitions.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::failure::Failure;
+use crate::ingress;
+use crate::pki::PkiCommand;
+
+/// Binds OAuth access tokens to the TLS connection that they travel on, so that a stolen token is
+/// of no use to a thief.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bowline",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(after_help = "\
+Each option can also be set by a variable (`--client-ca` by BOWLINE_CLIENT_CA) or in a TOML file
+that --config names (`client-ca = \"ca.pem\"`). The command line wins over the variable, and the
+variable over the file.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+    /// A TOML file with the options of the subcommand, each by its long name. A variable named like
+    /// an option (--client-ca: BOWLINE_CLIENT_CA) wins over the file, the command line over both
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Common options",
+        value_name = "FILE",
+        hide_env = true,
+        env = "BOWLINE_CONFIG"
+    )]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Call(Box<crate::call::CallOptions>),
+    /// Write a completion script for a shell to standard output
+    #[command(
+        after_help = "Example: bowline completions bash > ~/.local/share/bash-completion/completions/bowline"
+    )]
+    Completions {
+        shell: Shell,
+    },
+    Ingress(Box<ingress::Options>),
+    /// Write the man pages to a directory
+    Man {
+        /// Where to; it must exist
+        dir: PathBuf,
+    },
+    /// Make certificates for development
+    #[command(arg_required_else_help = true)]
+    Pki {
+        #[command(subcommand)]
+        command: PkiCommand,
+    },
+}
+
+/// How the log is written. It goes to standard error.
+#[derive(Debug, Args)]
+pub(crate) struct LogOptions {
+    /// How log lines are written
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Common options",
+        value_enum,
+        default_value = "human",
+        env = "BOWLINE_LOG_FORMAT",
+        hide_env = true
+    )]
+    pub(crate) log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or targets, as in `bowline_server=debug`
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Common options",
+        value_name = "LEVEL",
+        default_value = "info",
+        env = "BOWLINE_LOG_LEVEL",
+        hide_env = true
+    )]
+    pub(crate) log_level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Human,
+    /// A JSON object a line
+    Json,
+}
+
+pub(crate) fn write_completions(shell: Shell) {
+    clap_complete::generate(
+        shell,
+        &mut Arguments::command(),
+        "bowline",
+        &mut io::stdout(),
+    );
+}
+
+pub(crate) fn write_man_pages(dir: &Path) -> Result<ExitCode, Failure> {
+    clap_mangen::generate_to(Arguments::command(), dir).map_err(|error| {
+        Failure::usage(format!(
+            "man pages cannot be written to {}: {error}",
+            dir.display()
+        ))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,143 @@
+//! The client that the options describe.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bowline::client::{DpopKey, HttpVersions, Limits, Observer, Timeouts};
+use bowline::{Client, Identity, Trust};
+
+use super::options::{CallOptions, ProofScope};
+use super::places::places;
+use super::request::Template;
+use crate::failure::Failure;
+use crate::secret;
+
+/// More of a body than this is not kept for a second sending, unless --data gave more.
+const REPLAY_LIMIT: usize = 64 * 1024;
+
+pub(super) fn client(
+    options: &CallOptions,
+    template: &Template,
+    observers: Vec<Arc<dyn Observer>>,
+) -> Result<Client, Failure> {
+    let origin = template.origin()?;
+    let places = places(options, &origin)?;
+    let mut builder = Client::builder()
+        // The URL says so: it is the user who asks for plaintext.
+        .allow_plaintext_on_loopback()
+        .replay_limit(template.body.len().max(REPLAY_LIMIT))
+        .http_versions(http_versions(options)?)
+        .proof_scope(match options.proof_scope {
+            ProofScope::Connection => bowline::ProofScope::Connection,
+            ProofScope::Request => bowline::ProofScope::Request,
+            ProofScope::Adaptive => bowline::ProofScope::Adaptive,
+        })
+        .timeouts(timeouts(options))
+        .limits(limits(options));
+    if !places.is_empty() {
+        builder = builder.connect_to(origin, places);
+    }
+    if let Some(authorities) = &options.cacert {
+        let trust = Trust::from_pem_file(authorities);
+        builder = builder.trust(trust.map_err(|e| Failure::usage(format!("--cacert: {e}")))?);
+    }
+    if let Some(identity) = identity(options)? {
+        builder = builder.identity(identity);
+    }
+    if let Some(path) = &options.dpop_key {
+        builder = builder.dpop_key(dpop_key(path)?);
+    }
+    for observer in observers {
+        builder = builder.observer(observer);
+    }
+    builder.build().map_err(Failure::usage)
+}
+
+fn http_versions(options: &CallOptions) -> Result<HttpVersions, Failure> {
+    // clap sees no conflict where one of them comes from a variable or a file.
+    match (options.http1, options.http2) {
+        (true, true) => Err(Failure::usage(
+            "http1.1 and http2 are both set: take one of them out",
+        )),
+        (true, false) => Ok(HttpVersions::Http1),
+        (false, true) => Ok(HttpVersions::Http2),
+        (false, false) => Ok(HttpVersions::Auto),
+    }
+}
+
+fn timeouts(options: &CallOptions) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    if let Some(limit) = options.connect_timeout {
+        timeouts.connect = limit;
+        timeouts.proxy = limit;
+        timeouts.tls_handshake = limit;
+    }
+    timeouts
+}
+
+/// As many connections as there are requests at a time.
+fn limits(options: &CallOptions) -> Limits {
+    let mut limits = Limits::default();
+    limits.per_origin = limits.per_origin.max(options.concurrency.into());
+    limits.in_all = limits.in_all.max(limits.per_origin);
+    limits
+}
+
+fn identity(options: &CallOptions) -> Result<Option<Identity>, Failure> {
+    let Some(certificate) = &options.cert else {
+        return match &options.key {
+            None => Ok(None),
+            Some(_) => Err(Failure::usage(
+                "--key without --cert: give its certificate too",
+            )),
+        };
+    };
+    let key = options.key.as_ref().unwrap_or(certificate);
+    let identity = Identity::from_pem_files(certificate, key).map_err(Failure::usage)?;
+    secret::warn_if_world_readable(key);
+    let file = certificate.display();
+    if let Ok(since) = SystemTime::now().duration_since(identity.not_after()) {
+        return Err(Failure::usage(format!(
+            "the certificate in {file} expired {} ago: give a newer one, or set the clock",
+            rough(since.as_secs())
+        )));
+    }
+    if let Some(leaf) = identity.chain().first()
+        && let Ok(verifier) = bowline_proof::ProofVerifier::new(leaf)
+        && let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)
+        && let Some(early) = verifier.not_before().as_secs().checked_sub(now.as_secs())
+        && early > 0
+    {
+        return Err(Failure::usage(format!(
+            "the certificate in {file} is valid only in {}: set the clock",
+            rough(early)
+        )));
+    }
+    Ok(Some(identity))
+}
+
+/// A time for people.
+pub(super) fn rough(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} minutes", seconds / 60),
+        7200..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn dpop_key(path: &Path) -> Result<DpopKey, Failure> {
+    let file = path.display();
+    let text = secret::read_bytes("--dpop-key", &format!("@{file}"))?;
+    let key = bowline_proof::pem::private_key(&text)
+        .map_err(|e| Failure::usage(format!("--dpop-key: cannot read {file}: {e}")))?;
+    let key = DpopKey::from_pkcs8(&key.secret_der().into()).map_err(|_| {
+        Failure::usage(format!(
+            "--dpop-key: the key in {file} cannot be used: give a PKCS #8 key of P-256, P-384, \
+             Ed25519 or RSA (`openssl pkcs8 -topk8 -nocrypt` converts it)"
+        ))
+    })?;
+    secret::warn_if_world_readable(path);
+    Ok(key)
+}

@@ -1,0 +1,67 @@
+//! Why the command ends: one line for standard error, and the exit status.
+
+use std::fmt::{Display, Write as _};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Why the command ends without having done its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Wrong usage or configuration: exit status 2.
+    Usage(String),
+    /// clap's own message, with its usage line (or a help text that was asked for).
+    Clap(Box<clap::Error>),
+    /// The work failed: exit status 1.
+    Failed(String),
+}
+
+impl Failure {
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self::Usage(message.to_string())
+    }
+
+    pub(crate) fn failed(message: impl Display) -> Self {
+        Self::Failed(message.to_string())
+    }
+
+    /// What it says, in one line.
+    pub(crate) fn line(&self) -> String {
+        match self {
+            Self::Usage(message) | Self::Failed(message) => message.clone(),
+            Self::Clap(error) => {
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                line.strip_prefix("error: ").unwrap_or(line).to_owned()
+            }
+        }
+    }
+
+    /// Writes it to standard error; what `main` returns.
+    pub(crate) fn report(self) -> ExitCode {
+        let (message, code) = match self {
+            Self::Clap(error) => {
+                // Help goes to standard output and is no failure.
+                let code = u8::try_from(error.exit_code()).unwrap_or(2);
+                return error
+                    .print()
+                    .map_or(ExitCode::FAILURE, |()| ExitCode::from(code));
+            }
+            Self::Usage(message) => (message, 2),
+            Self::Failed(message) => (message, 1),
+        };
+        // A closed standard error cannot be told about.
+        let _ = writeln!(std::io::stderr(), "bowline: {message}");
+        ExitCode::from(code)
+    }
+}
+
+/// An error's message and those of its sources, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(line, ": {error}");
+        source = error.source();
+    }
+    line
+}

@@ -1,0 +1,46 @@
+//! `bowline ingress`: ends mutual TLS, verifies the binding of tokens, and passes requests on
+//! (GW-1, GW-2, GW-4).
+
+mod certificate;
+mod inputs;
+mod metadata;
+mod ops;
+mod options;
+mod plan;
+mod proxy;
+mod secret;
+mod serve;
+mod tokens;
+mod values;
+
+use std::process::ExitCode;
+
+pub(crate) use self::options::Options;
+use self::plan::{Memory, Plan};
+use self::values::ListenAt;
+use crate::failure::Failure;
+
+/// Serves until it is told to end, or only checks.
+pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?;
+    runtime.block_on(async {
+        match options.check {
+            true => check(&options),
+            false => ops::run(options).await,
+        }
+    })
+}
+
+fn check(options: &Options) -> Result<ExitCode, Failure> {
+    plan::connection_limits(&options.limits)?;
+    let port = match &options.listen {
+        ListenAt::Tcp(addr) => Some(addr.port()),
+        ListenAt::Unix(_) => None,
+    };
+    Plan::new(options, port, &Memory::new(), None)?;
+    tracing::info!("the configuration can be used");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,60 @@
+//! A Unix socket that its owner alone can connect to, from its first moment on.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{UnixListener, UnixStream};
+
+/// Binds it with mode 0600. `bind` itself goes by the process's umask, so the socket is made in a
+/// folder that others cannot enter, and moved out of it when its mode is right.
+///
+/// A socket that an earlier process has left is replaced.
+pub(super) async fn bind_private(path: &Path) -> Result<UnixListener, String> {
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err("there is a file that is no socket: choose another path".to_owned());
+        }
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            _ => {
+                return Err(
+                    "another process listens there; stop it, or choose another path".to_owned(),
+                );
+            }
+        }
+    }
+    let folder = Private::new(path).map_err(|error| error.to_string())?;
+    let inside = folder.0.join("s");
+    let bind = || {
+        let listener = UnixListener::bind(&inside)?;
+        fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
+        fs::rename(&inside, path)?;
+        Ok(listener)
+    };
+    bind().map_err(|error: io::Error| error.to_string())
+}
+
+/// A folder that is gone when this is dropped.
+struct Private(PathBuf);
+
+impl Private {
+    fn new(beside: &Path) -> io::Result<Self> {
+        let folder = match beside.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        // Short: the path of a socket has about 100 bytes.
+        let folder = folder.join(format!(".{}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.0.join("s"));
+        let _ = fs::remove_dir(&self.0);
+    }
+}

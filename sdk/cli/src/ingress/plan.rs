@@ -1,0 +1,361 @@
+//! What the options ask for, checked and built, before any socket is opened: what `--check` checks,
+//! and what a reload puts into use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline::server::{
+    AcceptPolicy, BindingLayer, ClientAuth, ConnectionLimits, Dpop, DpopNonces, Identity,
+    MemoryReplayStore, Origin, ProxyName, RequireRequestBound, ResourceMetadata, Routes,
+    ServeOptions, ServerTls, Thumbprint, TicketKeys, Trust, TrustedProxies,
+    metrics::MetricsObserver,
+};
+use http::HeaderName;
+
+use super::certificate::ServerCertificate;
+use super::metadata;
+use super::options::{LimitOptions, Options, PolicyOptions};
+use super::proxy::Passing;
+use super::secret;
+use super::tokens::{TokenSource, Tokens};
+use super::values::Pattern;
+use crate::failure::Failure;
+use crate::receipt::ReceiptKey;
+
+/// Used DPoP proofs, and `jti` values that come through proxies.
+const REPLAY_CAPACITY: usize = 1_000_000;
+
+/// How long a DPoP nonce is issued. It is accepted for twice this time.
+const NONCE_PERIOD: Duration = Duration::from_secs(150);
+
+/// The longest lifetime of a receipt (GW-7).
+const MAX_RECEIPT: Duration = Duration::from_secs(3600);
+
+/// What is put into use, all of it or nothing.
+pub(crate) struct Plan {
+    pub(crate) tls: ServerTls,
+    pub(crate) checks: Checks,
+    pub(crate) passing: Passing,
+    pub(crate) token_source: TokenSource,
+}
+
+/// What the binding layer checks.
+pub(crate) struct Checks {
+    /// `None`: the former validator stays.
+    tokens: Option<Tokens>,
+    policy: AcceptPolicy,
+    observe: bool,
+    origins: Vec<Origin>,
+    public: Routes,
+    public_count: usize,
+    request_bound: RequireRequestBound,
+    dpop: Option<Dpop>,
+    proxies: Option<TrustedProxies>,
+    metadata: Option<ResourceMetadata>,
+}
+
+impl Checks {
+    /// A new layer that checks this.
+    pub(crate) fn layer(self) -> BindingLayer<Tokens> {
+        // `onto` sets the validator.
+        let layer = BindingLayer::new(Tokens::BindingOnly).observer(MetricsObserver);
+        self.onto(layer)
+    }
+
+    /// The layer, which now checks this: what it remembers, it keeps.
+    pub(crate) fn onto(self, layer: BindingLayer<Tokens>) -> BindingLayer<Tokens> {
+        let layer = match self.tokens {
+            Some(tokens) => layer.validator(tokens),
+            None => layer,
+        };
+        layer
+            .policy(self.policy)
+            .origins(self.origins)
+            .public_routes(self.public)
+            .require_request_bound(self.request_bound)
+            .dpop(self.dpop)
+            .accept_proxy_attested(self.proxies.is_some())
+            .trusted_proxies(self.proxies)
+            .resource(self.metadata.as_ref())
+            .observe(self.observe)
+    }
+
+    /// Whether the handshake demands a client certificate (RS-1).
+    fn demand_certificates(&self) -> bool {
+        let has_public = self.public_count > 0 || self.metadata.is_some();
+        self.policy.proves_every_request() && !self.observe && !has_public
+    }
+}
+
+/// What outlives a reload, because it remembers which proofs were used.
+#[derive(Clone)]
+pub(crate) struct Memory {
+    dpop: Arc<MemoryReplayStore>,
+    proxies: Arc<MemoryReplayStore>,
+    nonces: [u8; 32],
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        let mut nonces = [0; 32];
+        aws_lc_rs::rand::fill(&mut nonces).expect("the system's random source");
+        Self {
+            dpop: Arc::new(MemoryReplayStore::new(REPLAY_CAPACITY)),
+            proxies: Arc::new(MemoryReplayStore::new(REPLAY_CAPACITY)),
+            nonces,
+        }
+    }
+}
+
+impl Plan {
+    /// Reads every file that the options name. `port` is the one that is listened on, if there is
+    /// one: the default external origins have it. `former` is what the validator in use was made
+    /// from.
+    ///
+    /// # Errors
+    /// What cannot be read, cannot be used, or cannot be together; each says what to do.
+    pub(crate) fn new(
+        options: &Options,
+        port: Option<u16>,
+        memory: &Memory,
+        former: Option<&TokenSource>,
+    ) -> Result<Self, Failure> {
+        let policy = &options.policy;
+        refuse_contradictions(options)?;
+        let certificate = ServerCertificate::read(&options.cert)?;
+        let key = secret::read_private(&options.key, "--key")?;
+        let identity = Identity::from_pem(certificate.pem(), &key).map_err(|error| {
+            Failure::usage(format!(
+                "--cert {} with --key {}: {error}",
+                options.cert.display(),
+                options.key.display()
+            ))
+        })?;
+        certificate.check_times(&options.cert)?;
+        let trust = Trust::from_pem_file(&options.client_ca)
+            .map_err(|error| Failure::usage(format!("--client-ca: {}", with_causes(&error))))?;
+        let metadata = match &policy.resource_metadata {
+            Some(path) => Some(metadata::read(path)?),
+            None => None,
+        };
+        let token_source = TokenSource::of(&options.tokens);
+        let tokens = match former == Some(&token_source) {
+            true => None,
+            false => Some(Tokens::new(&options.tokens)?),
+        };
+        let checks = Checks {
+            tokens,
+            policy: policy.policy.into(),
+            observe: policy.observe,
+            origins: origins(policy, &certificate, port)?,
+            public: routes("--public", &policy.public)?,
+            public_count: policy.public.len(),
+            request_bound: request_bound(policy)?,
+            dpop: dpop(policy, memory),
+            proxies: proxies(policy, memory)?,
+            metadata: metadata.clone(),
+        };
+        let clients = match checks.demand_certificates() {
+            true => ClientAuth::Required(trust),
+            false => ClientAuth::Optional(trust),
+        };
+        let mut tls = ServerTls::builder(identity, clients);
+        if let Some(path) = &options.ticket_keys {
+            let keys = TicketKeys::from_file(path).map_err(|error| {
+                Failure::usage(format!("--ticket-keys: {}", with_causes(&error)))
+            })?;
+            tls = tls.ticket_keys(keys);
+        }
+        let tls = tls
+            .build()
+            .map_err(|error| Failure::usage(with_causes(&error)))?;
+        Ok(Self {
+            tls,
+            checks,
+            passing: passing(options, metadata)?,
+            token_source,
+        })
+    }
+}
+
+fn refuse_contradictions(options: &Options) -> Result<(), Failure> {
+    let policy = &options.policy;
+    let proves = AcceptPolicy::from(policy.policy).proves_every_request();
+    if policy.dpop_nonces && proves {
+        return Err(Failure::usage(
+            "--dpop-nonces with a policy that refuses DPoP-bound tokens, because they name no \
+             connection: leave it away, or use --policy follow or require-bound",
+        ));
+    }
+    if options.tokens.binding_only && !proves {
+        return Err(Failure::usage(
+            "--binding-only with a policy that lets tokens pass without a proof: nothing would be \
+             checked of them (GW-4); use --policy require-proof or require-session",
+        ));
+    }
+    if options.ticket_keys.is_some() && (!proves || policy.observe) {
+        return Err(Failure::usage(
+            "--ticket-keys with a policy that lets tokens pass without a proof, or with --observe: \
+             a thief of these keys could use every stolen token there (T8); use --policy \
+             require-proof or require-session",
+        ));
+    }
+    if options.passing.receipt_lifetime > MAX_RECEIPT {
+        return Err(Failure::usage(
+            "--receipt-lifetime is an hour at most (GW-7)",
+        ));
+    }
+    Ok(())
+}
+
+fn origins(
+    policy: &PolicyOptions,
+    certificate: &ServerCertificate,
+    port: Option<u16>,
+) -> Result<Vec<Origin>, Failure> {
+    if !policy.external_origin.is_empty() {
+        return Ok(policy.external_origin.clone());
+    }
+    let origins = certificate.origins(port.unwrap_or(443));
+    if origins.is_empty() {
+        return Err(Failure::usage(
+            "--external-origin is missing, and the certificate names no host: proofs for one \
+             request name the origin that clients use, such as https://api.example.com (PR-7)",
+        ));
+    }
+    Ok(origins)
+}
+
+/// Which requests the patterns of an option choose.
+fn routes(option: &str, patterns: &[Pattern]) -> Result<Routes, Failure> {
+    let texts = |takes_out: bool| {
+        let patterns = patterns.iter();
+        patterns
+            .filter(move |pattern| pattern.takes_out == takes_out)
+            .map(|pattern| pattern.text.as_str())
+    };
+    if texts(false).next().is_none() && !patterns.is_empty() {
+        return Err(Failure::usage(format!(
+            "{option} only takes out (`!`): give what it takes that from too, such as {option} '*'"
+        )));
+    }
+    Routes::new(texts(false))
+        .and_then(|routes| routes.except(texts(true)))
+        .map_err(|error| Failure::usage(format!("{option}: {error}")))
+}
+
+fn request_bound(policy: &PolicyOptions) -> Result<RequireRequestBound, Failure> {
+    if policy.request_bound.is_empty() {
+        return Ok(RequireRequestBound::Never);
+    }
+    routes("--request-bound", &policy.request_bound).map(RequireRequestBound::Routes)
+}
+
+/// DPoP-bound tokens pass where the policy has a place for them.
+fn dpop(policy: &PolicyOptions, memory: &Memory) -> Option<Dpop> {
+    if AcceptPolicy::from(policy.policy).proves_every_request() {
+        return None;
+    }
+    let dpop = Dpop::new(memory.dpop.clone());
+    Some(match policy.dpop_nonces {
+        true => dpop.nonces(DpopNonces::new(&memory.nonces, NONCE_PERIOD)),
+        false => dpop,
+    })
+}
+
+fn proxies(policy: &PolicyOptions, memory: &Memory) -> Result<Option<TrustedProxies>, Failure> {
+    if policy.trust_proxy.is_empty() {
+        return Ok(None);
+    }
+    let mut proxies = TrustedProxies::new(memory.proxies.clone());
+    for name in &policy.trust_proxy {
+        proxies = match proxy_name(name) {
+            Some(ProxyName::Thumbprint(thumbprint)) => proxies.thumbprint(thumbprint),
+            Some(ProxyName::SpiffeId(id)) => proxies.spiffe_id(id),
+            Some(ProxyName::Subject(subject)) => proxies.subject(subject),
+            _ => {
+                return Err(Failure::usage(format!(
+                    "--trust-proxy `{name}`: name the proxy's client certificate by its \
+                     thumbprint (SHA-256, base64url), its SPIFFE ID, or its subject \
+                     (CN=gateway,O=Example)"
+                )));
+            }
+        };
+    }
+    Ok(Some(proxies))
+}
+
+fn proxy_name(name: &str) -> Option<ProxyName> {
+    if name.starts_with("spiffe://") {
+        return Some(ProxyName::SpiffeId(name.to_owned()));
+    }
+    match name.parse::<Thumbprint>() {
+        Ok(thumbprint) => Some(ProxyName::Thumbprint(thumbprint)),
+        Err(_) if name.contains('=') => Some(ProxyName::Subject(name.to_owned())),
+        Err(_) => None,
+    }
+}
+
+fn passing(options: &Options, metadata: Option<ResourceMetadata>) -> Result<Passing, Failure> {
+    let (passing, limits) = (&options.passing, &options.limits);
+    let receipt = match &passing.receipt_key {
+        None => None,
+        Some(at) => {
+            let key = at.read("--receipt-key")?;
+            let key = ReceiptKey::new(&key)
+                .map_err(|error| Failure::usage(format!("--receipt-key: {error}")))?;
+            Some((key, passing.receipt_lifetime))
+        }
+    };
+    let strip = passing.strip_field.iter().map(|name| {
+        name.parse::<HeaderName>()
+            .map_err(|_| Failure::usage(format!("--strip-field `{name}` is no field name")))
+    });
+    Ok(Passing {
+        strip: strip.collect::<Result<_, _>>()?,
+        receipt,
+        metadata: metadata.map(|metadata| (metadata.path().to_owned(), metadata.service())),
+        sse_keep_alive: passing.sse_keep_alive,
+        max_body: Some(limits.max_body).filter(|max| *max > 0),
+        body_timeout: limits.body_timeout,
+        upstream_timeout: limits.upstream_timeout,
+        upstream_stalled_timeout: limits.upstream_stalled_timeout,
+        behind_proxies: !options.policy.trust_proxy.is_empty(),
+    })
+}
+
+pub(crate) fn connection_limits(options: &LimitOptions) -> Result<ConnectionLimits, Failure> {
+    if options.max_connections == 0 || options.max_requests == 0 || options.max_streams == 0 {
+        return Err(Failure::usage(
+            "--max-connections, --max-requests and --max-streams are 1 at least",
+        ));
+    }
+    let mut limits = ConnectionLimits::default();
+    limits.max_connections = options.max_connections;
+    limits.max_handshakes = limits.max_handshakes.min(options.max_connections);
+    limits.max_connections_per_owner = options.max_connections_per_client;
+    limits.first_request_timeout = options.first_request_timeout;
+    limits.idle_timeout = options.idle_timeout;
+    limits.stalled_response_timeout = options.stalled_timeout;
+    limits.max_connection_age = options.max_connection_age;
+    Ok(limits)
+}
+
+pub(crate) fn serve_options(options: &LimitOptions) -> ServeOptions {
+    let mut serve = ServeOptions::default();
+    serve.drain_timeout = options.drain_timeout;
+    serve.max_concurrent_streams = options.max_streams;
+    serve.max_head_bytes = u32::try_from(options.max_head).unwrap_or(u32::MAX);
+    serve
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

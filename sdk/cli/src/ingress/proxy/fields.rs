@@ -1,0 +1,269 @@
+//! The fields of a request and a response that is passed on (GW-2, RFC 9110 section 7.6.1).
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bowline::server::{
+    AccessToken, BindingClass, ClientCertificate, ConnectionFacts, FailedCheck, Observed,
+    VerifiedBinding, strip_reserved_fields,
+};
+use http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Passing;
+use crate::receipt::{self, RECEIPT};
+
+const HOP_BY_HOP: [&str; 6] = [
+    "connection",
+    "proxy-connection",
+    "keep-alive",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What a trailer section must not hold (RFC 9110 section 6.5.1), because an upstream may merge it
+/// into the fields: it would come after they were checked.
+const NOT_IN_TRAILERS: [&str; 9] = [
+    "authorization",
+    "cookie",
+    "dpop",
+    "expect",
+    "host",
+    "http2-settings",
+    "proxy-authorization",
+    "session-binding-proof",
+    "trailer",
+];
+
+const PROOF: &str = "session-binding-proof";
+
+/// Removes what is for this connection only, and what only the ingress itself may say. The binding
+/// layer has refused `Connection` options that name a field that must stay (GW-2).
+pub(super) fn strip_request(headers: &mut HeaderMap, configured: &[HeaderName]) {
+    strip_hop_by_hop(headers);
+    // The answer to it was this server's.
+    headers.remove(EXPECT);
+    headers.remove(PROXY_AUTHORIZATION);
+    headers.remove("http2-settings");
+    strip_reserved_fields(headers);
+    remove(headers, |name| {
+        is_one_of(&[PROOF], name)
+            || names(configured, name)
+            // `_` for `-`: CGI and WSGI make the same variable of both.
+            || name.contains('_')
+                && (is_one_of(&HOP_BY_HOP, name) || starts_like(name, "content-"))
+    });
+}
+
+/// Whether a `Connection` option names a field that configuration strips: it must not be taken for
+/// removed before it is set (GW-2).
+pub(super) fn connection_names(headers: &HeaderMap, configured: &[HeaderName]) -> bool {
+    !configured.is_empty() && options(headers).any(|option| names(configured, &option))
+}
+
+pub(super) fn strip_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+}
+
+pub(super) fn strip_request_trailers(trailers: &mut HeaderMap, configured: &[HeaderName]) {
+    strip_request(trailers, configured);
+    remove(trailers, |name| {
+        is_one_of(&NOT_IN_TRAILERS, name) || starts_like(name, "content-")
+    });
+}
+
+/// Whether the sender of these fields accepts trailers.
+pub(super) fn accept_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|field| {
+        let mut codings = field.as_bytes().split(|&byte| byte == b',');
+        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
+/// HTTP/1.1 has one `Cookie` field, HTTP/2 may split it (RFC 9113 section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let mut fields = headers.get_all(COOKIE).iter();
+    if fields.next().is_none() || fields.next().is_none() {
+        return;
+    }
+    let fields: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(mut joined) = HeaderValue::from_bytes(&fields.join(&b"; "[..])) {
+        joined.set_sensitive(true);
+        headers.insert(COOKIE, joined);
+    }
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<String> = options(headers).collect();
+        for option in named {
+            headers.remove(option.as_str());
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+/// The `Connection` options, in lower case.
+fn options(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
+    let fields = headers.get_all(CONNECTION).iter();
+    fields
+        .flat_map(|field| field.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|option| str::from_utf8(option.trim_ascii()).ok())
+        .map(str::to_ascii_lowercase)
+}
+
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    // Most requests have none, and then nothing is allocated.
+    let found: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| unwanted(name.as_str()))
+        .cloned()
+        .collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+fn names(configured: &[HeaderName], name: &str) -> bool {
+    configured.iter().any(|known| is_same(known.as_str(), name))
+}
+
+fn is_one_of(known: &[&str], name: &str) -> bool {
+    known.iter().any(|known| is_same(known, name))
+}
+
+/// With `_` and `-` taken for the same.
+fn is_same(one: &str, other: &str) -> bool {
+    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    one.len() == other.len() && one.bytes().map(dash).eq(other.bytes().map(dash))
+}
+
+fn starts_like(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len())
+        .is_some_and(|start| is_same(start, prefix))
+}
+
+/// Says of a stripped request what the ingress knows about it (GW-2).
+pub(super) fn describe(request: &mut Parts, passing: &Passing) {
+    let binding = request.extensions.get::<VerifiedBinding>().cloned();
+    let facts = request
+        .extensions
+        .get::<std::sync::Arc<ConnectionFacts>>()
+        .cloned();
+    let certificate = match &binding {
+        Some(binding) => binding.presented_certificate(),
+        // Of a public request it is not known whether a proxy speaks for another client.
+        None if passing.behind_proxies => None,
+        None => facts.as_ref().and_then(|facts| facts.certificate()),
+    };
+    if let Some(certificate) = certificate {
+        request
+            .headers
+            .insert(CLIENT_CERT, client_cert(certificate));
+    }
+    let Some(binding) = &binding else {
+        return;
+    };
+    match binding.observed() {
+        None | Some(Observed::Held) => {
+            let receipt = receipt(request, binding, passing);
+            request.headers.insert(VERIFIED, verified(binding));
+            if let Some(receipt) = receipt {
+                request
+                    .headers
+                    .insert(HeaderName::from_static(RECEIPT), receipt);
+            }
+        }
+        Some(observed) => {
+            request
+                .headers
+                .insert(OBSERVED, observed_field(binding, observed.check()));
+        }
+    }
+}
+
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
+const OBSERVED: HeaderName = HeaderName::from_static("session-binding-observed");
+
+/// RFC 9440 section 2.2: the certificate as a byte sequence.
+fn client_cert(certificate: &ClientCertificate) -> HeaderValue {
+    ascii(format!(":{}:", STANDARD.encode(certificate.der())))
+}
+
+/// `class=session, thumbprint="…", resumed=?0, marked`: an RFC 9651 dictionary. The thumbprint is
+/// written as `x5t#S256` is, to be compared with it.
+fn verified(binding: &VerifiedBinding) -> HeaderValue {
+    let mut text = format!("class={}", class_name(binding.class()));
+    if let Some(thumbprint) = binding.thumbprint() {
+        let thumbprint = URL_SAFE_NO_PAD.encode(thumbprint.as_bytes());
+        text.push_str(&format!(", thumbprint=\"{thumbprint}\""));
+    }
+    for (name, value) in [
+        ("resumed", binding.is_resumed()),
+        ("marked", binding.is_marked()),
+    ] {
+        // RFC 9651 section 3.2: true is the name alone.
+        let value = if value { "" } else { "=?0" };
+        text.push_str(&format!(", {name}{value}"));
+    }
+    ascii(text)
+}
+
+fn observed_field(binding: &VerifiedBinding, check: Option<FailedCheck>) -> HeaderValue {
+    let class = class_name(binding.class());
+    let check = check.map_or("none", FailedCheck::id);
+    ascii(format!("class={class}, check=\"{check}\""))
+}
+
+/// As the wire profile writes it.
+fn class_name(class: BindingClass) -> &'static str {
+    match class {
+        BindingClass::ProxyAttested => "proxy-attested",
+        class => class.name(),
+    }
+}
+
+fn receipt(request: &Parts, binding: &VerifiedBinding, passing: &Passing) -> Option<HeaderValue> {
+    let (key, lifetime) = passing.receipt.as_ref()?;
+    if binding.class() != BindingClass::Session {
+        return None;
+    }
+    let field = request.headers.get(AUTHORIZATION)?;
+    let token = AccessToken::from_authorization(field).ok()?;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?
+        .as_secs();
+    let token_expires_at = binding.claims().get("exp").and_then(|exp| exp.as_u64());
+    let expires_at = receipt::expires_at(now, *lifetime, token_expires_at);
+    Some(key.issue(token.hash(), expires_at))
+}
+
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("printable ASCII")
+}
+
+/// The request's `Host`, which is kept: the field, or HTTP/2's `:authority`.
+pub(super) fn host(request: &Parts) -> Option<HeaderValue> {
+    match request.headers.get(HOST) {
+        Some(host) => Some(host.clone()),
+        None => HeaderValue::from_str(request.uri.authority()?.as_str()).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

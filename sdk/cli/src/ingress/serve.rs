@@ -1,0 +1,315 @@
+//! Listens, serves, and hands out what replaces a part of it while it runs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline::server::{
+    Acceptor, Connection, ConnectionLimits, HttpService, Listener, Reloader, ServeOptions,
+    TlsReloader, metrics::MetricsObserver, serve, serve_connection,
+};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tower::Layer;
+
+use super::inputs::Inputs;
+use super::ops::{Access, InFlight};
+use super::options::Options;
+use super::plan::{self, Memory, Plan};
+use super::proxy::{Front, Proxy};
+use super::tokens::{TokenSource, Tokens};
+use super::values::ListenAt;
+use crate::failure::Failure;
+
+/// An ingress that serves. What `ops` needs to watch, to reload and to end it:
+///
+/// - [`reload`](Self::reload) reads all files anew and puts them into use, all or none of them;
+/// - [`stop`](Self::stop) stops listening and drains: GOAWAY, requests in flight finish, within
+///   `--drain-timeout`; [`finished`](Self::finished) completes then;
+/// - [`listening`](Self::listening) says where it listens, with the port that was chosen for 0.
+///
+/// The counts are those of the `metrics` facade: `bowline_server_…` and `bowline_ingress_…`.
+pub(crate) struct Running {
+    listening: ListenAt,
+    port: Option<u16>,
+    memory: Memory,
+    tls: TlsReloader,
+    layer: Reloader<Tokens>,
+    proxy: Proxy,
+    /// The options in use, and what the validator was made from. One reload at a time.
+    options: Mutex<(Options, TokenSource)>,
+    /// What the TLS configuration in use was made from.
+    tls_inputs: Mutex<Inputs>,
+    in_flight: Arc<InFlight>,
+    drain_timeout: Duration,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts to serve.
+    ///
+    /// # Errors
+    /// The configuration cannot be used, or the address cannot be listened on.
+    pub(crate) async fn start(options: Options) -> Result<Self, Failure> {
+        let memory = Memory::new();
+        let limits = plan::connection_limits(&options.limits)?;
+        let serve_options = plan::serve_options(&options.limits);
+        // Before the socket is opened; the port is known only afterwards if it is 0.
+        Plan::new(&options, port_of(&options.listen), &memory, None)?;
+        let socket = Socket::bind(&options.listen).await?;
+        let listening = socket.local(&options.listen);
+        let port = port_of(&listening);
+        let tls_inputs = tls_inputs(&options);
+        let plan = Plan::new(&options, port, &memory, None)?;
+
+        let acceptor = Acceptor::new(plan.tls)
+            .handshake_timeout(options.limits.handshake_timeout)
+            .observer(MetricsObserver);
+        let tls = acceptor.reloader();
+        let layer = plan.checks.layer();
+        layer.check().map_err(Failure::usage)?;
+        let reloader = layer.reloader();
+        let proxy = Proxy::new(&options, plan.passing);
+        // The access log goes around `Front`, whose responses carry what it needs as extensions:
+        // `Refused` (of the ingress), `bowline_proof::Check` or `DpopCheck` (of the binding layer),
+        // or `Passed` and `VerifiedBinding` (of a request that was passed on).
+        let in_flight = InFlight::new();
+        let service = Access::new(Front(layer.layer(proxy.clone())), in_flight.clone());
+        let drain_timeout = options.limits.drain_timeout;
+        let (stop, stopped) = watch::channel(false);
+        let serving = socket.serve(acceptor, limits, service, serve_options, stopped)?;
+        Ok(Self {
+            listening,
+            port,
+            memory,
+            tls,
+            layer: reloader,
+            proxy,
+            options: Mutex::new((options, plan.token_source)),
+            tls_inputs: Mutex::new(tls_inputs),
+            in_flight,
+            drain_timeout,
+            stop,
+            serving,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn listening(&self) -> &ListenAt {
+        &self.listening
+    }
+
+    /// Puts these options and the files that they name into use, all or none of them. Open
+    /// connections stay, unless their client certificates are no longer trusted; what is remembered
+    /// of used proofs stays. Where it listens, the upstream's address and the limits of connections
+    /// stay as they were when it started.
+    ///
+    /// # Errors
+    /// They cannot be used: the former ones stay in use.
+    pub(crate) async fn reload(&self, options: Options) -> Result<(), Failure> {
+        let mut current = self.options.lock().await;
+        let tls_inputs = tls_inputs(&options);
+        let plan = Plan::new(&options, self.port, &self.memory, Some(&current.1))?;
+        // The validator with all else: a request is checked by one configuration.
+        self.layer
+            .reload(|layer| plan.checks.onto(layer))
+            .map_err(Failure::usage)?;
+        let mut former = self.tls_inputs.lock().await;
+        if tls_inputs != *former {
+            // With another one no session from before can be resumed.
+            self.tls.replace(plan.tls);
+        }
+        *former = tls_inputs;
+        self.proxy.replace(plan.passing);
+        *current = (options, plan.token_source);
+        Ok(())
+    }
+
+    /// The options in use.
+    pub(crate) async fn options(&self) -> Options {
+        self.options.lock().await.0.clone()
+    }
+
+    /// The requests under way.
+    pub(crate) fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
+    }
+
+    /// How long draining may take.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
+    }
+
+    /// Stops listening and drains.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Completes when it has ended, after [`stop`](Self::stop).
+    pub(crate) async fn finished(self) {
+        // It panics only if serving did, which was reported then.
+        let _ = self.serving.await;
+        if let ListenAt::Unix(path) = &self.listening {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Read before it is made: what changes during that is seen by the next reload.
+fn tls_inputs(options: &Options) -> Inputs {
+    let policy = &options.policy;
+    // By these it is decided whether the handshake demands a certificate.
+    let demand = format!(
+        "{:?} {} {} {}",
+        policy.policy,
+        policy.observe,
+        policy.public.is_empty(),
+        policy.resource_metadata.is_some()
+    );
+    let files: [&Path; 3] = [&options.cert, &options.key, &options.client_ca];
+    Inputs::of(&[&demand], &files)
+}
+
+fn port_of(listen: &ListenAt) -> Option<u16> {
+    match listen {
+        ListenAt::Tcp(addr) => Some(addr.port()),
+        ListenAt::Unix(_) => None,
+    }
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Socket {
+    async fn bind(listen: &ListenAt) -> Result<Self, Failure> {
+        let bound = match listen {
+            ListenAt::Tcp(addr) => TcpListener::bind(addr).await.map(Self::Tcp),
+            ListenAt::Unix(path) => bind_unix(path).await.map(Self::Unix),
+        };
+        bound.map_err(|error| {
+            Failure::failed(match error.kind() {
+                io::ErrorKind::AddrInUse => format!(
+                    "--listen {listen}: another process listens there; stop it, or choose another"
+                ),
+                io::ErrorKind::PermissionDenied => format!(
+                    "--listen {listen}: this user may not listen there; ports below 1024 need a \
+                     privilege (CAP_NET_BIND_SERVICE)"
+                ),
+                _ => format!("--listen {listen}: {error}"),
+            })
+        })
+    }
+
+    fn local(&self, asked: &ListenAt) -> ListenAt {
+        match self {
+            Self::Tcp(tcp) => tcp
+                .local_addr()
+                .map_or_else(|_| asked.clone(), ListenAt::Tcp),
+            Self::Unix(_) => asked.clone(),
+        }
+    }
+
+    fn serve<S: HttpService + Sync>(
+        self,
+        acceptor: Acceptor,
+        limits: ConnectionLimits,
+        service: S,
+        options: ServeOptions,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<JoinHandle<()>, Failure> {
+        match self {
+            Self::Tcp(tcp) => {
+                let listener =
+                    Listener::with_limits(tcp, acceptor, limits).map_err(Failure::failed)?;
+                Ok(tokio::spawn(async move {
+                    serve(listener, service, options, until_stopped(stopped)).await;
+                }))
+            }
+            Self::Unix(unix) => Ok(tokio::spawn(serve_unix(
+                unix, acceptor, limits, service, options, stopped,
+            ))),
+        }
+    }
+}
+
+async fn until_stopped(mut stopped: watch::Receiver<bool>) {
+    // An error means that `Running` was dropped, which also means: stop.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// A socket that an earlier process has left is removed.
+async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            match tokio::net::UnixStream::connect(path).await {
+                Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+                    std::fs::remove_file(PathBuf::from(path))?;
+                    UnixListener::bind(path)
+                }
+                _ => Err(error),
+            }
+        }
+        bound => bound,
+    }
+}
+
+/// How long to wait when the process is out of file descriptors.
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// TLS over a Unix socket, for a peer on this machine that passes TCP connections on. The number of
+/// connections is bounded; shares of clients are not, because there is no address to tell them
+/// apart before the handshake.
+async fn serve_unix<S: HttpService + Sync>(
+    unix: UnixListener,
+    acceptor: Acceptor,
+    limits: ConnectionLimits,
+    service: S,
+    options: ServeOptions,
+    stopped: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = async {
+            // The semaphore is never closed.
+            let place = places.clone().acquire_owned().await;
+            (unix.accept().await, place)
+        };
+        let (stream, place) = tokio::select! {
+            biased;
+            () = until_stopped(stopped.clone()) => break,
+            (accepted, place) = accepted => match accepted {
+                Ok((stream, _)) => (stream, place),
+                Err(error) => {
+                    tracing::warn!(%error, "accepting failed; waiting {BACK_OFF:?}");
+                    tokio::time::sleep(BACK_OFF).await;
+                    continue;
+                }
+            },
+        };
+        let (acceptor, limits) = (acceptor.clone(), limits.clone());
+        let (service, options, stopped) = (service.clone(), options.clone(), stopped.clone());
+        connections.spawn(async move {
+            let _place = place;
+            match acceptor.accept(stream).await {
+                Ok((stream, facts)) => {
+                    let connection = Connection::new(stream, facts, &limits);
+                    let stop = until_stopped(stopped);
+                    serve_connection(connection, service, &options, stop).await;
+                }
+                Err(error) => tracing::debug!(%error, "connection refused"),
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+    drop(unix);
+    while connections.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! The command `bowline`: see `bowline --help`.
+
+mod arguments;
+mod call;
+mod failure;
+mod ingress;
+mod logging;
+mod pki;
+mod receipt;
+mod secret;
+mod settings;
+
+use std::process::ExitCode;
+
+use crate::arguments::Command;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    match settings::read(std::env::args_os()).and_then(run) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
+    logging::start(&arguments.log);
+    match arguments.command {
+        Command::Call(options) => call::run(*options),
+        Command::Completions { shell } => {
+            arguments::write_completions(shell);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Ingress(options) => ingress::run(*options),
+        Command::Man { dir } => arguments::write_man_pages(&dir),
+        Command::Pki { command } => pki::run(command),
+    }
+}

@@ -1,0 +1,198 @@
+//! Options from the command line, from `BOWLINE_…` variables, and from the file that `--config`
+//! names, in this order of precedence.
+//!
+//! The file's values become the defaults of clap's arguments: clap's own order (command line,
+//! variable, default) is then the order that is wanted, and a value of the file goes through the
+//! same parser as one of the command line.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::builder::Str;
+use clap::{ArgAction, CommandFactory, FromArgMatches};
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+
+/// Names that differ more than this are not suggested.
+const ALIKE: f64 = 0.7;
+
+/// Reads all that configures this run.
+pub(crate) fn read(args: impl Iterator<Item = OsString>) -> Result<Arguments, Failure> {
+    let args: Vec<OsString> = args.collect();
+    let mut command = with_variables(Arguments::command());
+    if let Some((path, subcommand)) = file_and_subcommand(&command, &args) {
+        command = with_file(command, &path, &subcommand)?;
+    }
+    let matches = command
+        .try_get_matches_from(args)
+        .map_err(|e| Failure::Clap(Box::new(e)))?;
+    Arguments::from_arg_matches(&matches).map_err(|e| Failure::Clap(Box::new(e)))
+}
+
+/// Gives each long option of each subcommand its variable: `--client-ca` is `BOWLINE_CLIENT_CA`.
+fn with_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let Some(long) = arg.get_long() else {
+            return arg;
+        };
+        if matches!(long, "help" | "version") || arg.get_env().is_some() {
+            return arg;
+        }
+        let variable = format!("BOWLINE_{}", long.to_uppercase().replace('-', "_"));
+        arg.env(Str::from(variable)).hide_env(true)
+    });
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, with_variables)
+    })
+}
+
+/// The file that `--config` or `BOWLINE_CONFIG` names, and the subcommand (`pki init`) that its
+/// keys are for. Everything else that is wrong is told by the parse that follows.
+fn file_and_subcommand(
+    command: &clap::Command,
+    args: &[OsString],
+) -> Option<(PathBuf, Vec<String>)> {
+    let matches = command
+        .clone()
+        .ignore_errors(true)
+        .try_get_matches_from(args)
+        .ok()?;
+    let mut path = matches.get_one::<PathBuf>("config").cloned();
+    let mut names = Vec::new();
+    let mut below = matches.subcommand();
+    while let Some((name, matches)) = below {
+        names.push(name.to_owned());
+        path = matches.get_one::<PathBuf>("config").cloned().or(path);
+        below = matches.subcommand();
+    }
+    Some((path?, names))
+}
+
+fn with_file(
+    command: clap::Command,
+    path: &Path,
+    subcommand: &[String],
+) -> Result<clap::Command, Failure> {
+    let file = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("{file} cannot be read: {error}")))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| {
+            text.as_bytes()
+                .iter()
+                .take(span.start)
+                .filter(|b| **b == b'\n')
+                .count()
+                + 1
+        });
+        // Not the parser's whole message: it quotes the line, which can hold a secret.
+        Failure::usage(format!("{file}, line {line}: {}", error.message()))
+    })?;
+    table.iter().try_fold(command, |command, (key, value)| {
+        // Options of every subcommand stand at the root until clap hands them down.
+        let at: &[String] = if option(&command, key).is_some() {
+            &[]
+        } else {
+            subcommand
+        };
+        let mut result = Ok(());
+        let known = long_options(&command);
+        let command = mut_below(command, at, |command| {
+            match set(&command, key, value, &known) {
+                Ok((id, values)) => command.mut_arg(id, |arg| {
+                    // A help text shows defaults, and this one may be a secret. clap lets only what
+                    // takes a value hide it.
+                    let takes_values = arg.get_action().takes_values();
+                    let arg = arg.default_values(values).required(false);
+                    match takes_values {
+                        true => arg.hide_default_value(true),
+                        false => arg,
+                    }
+                }),
+                Err(message) => {
+                    result = Err(Failure::usage(format!("{file}: {message}")));
+                    command
+                }
+            }
+        });
+        result.map(|()| command)
+    })
+}
+
+/// Applies `change` to the subcommand of that path.
+fn mut_below(
+    command: clap::Command,
+    path: &[String],
+    change: impl FnOnce(clap::Command) -> clap::Command,
+) -> clap::Command {
+    match path.split_first() {
+        None => change(command),
+        Some((name, rest)) => command.mut_subcommand(name, |sub| mut_below(sub, rest, change)),
+    }
+}
+
+/// The option that a key of the file names, and the values that become its defaults.
+fn set(
+    command: &clap::Command,
+    key: &str,
+    value: &toml::Value,
+    global: &[String],
+) -> Result<(clap::Id, Vec<String>), String> {
+    let arg = option(command, key).ok_or_else(|| unknown(command, key, global))?;
+    let takes_many = matches!(arg.get_action(), ArgAction::Append);
+    let values = match value {
+        toml::Value::Array(items) if takes_many => items.iter().map(plain).collect(),
+        other => plain(other).map(|value| vec![value]),
+    };
+    let values = values.ok_or_else(|| match takes_many {
+        true => format!("`{key}` takes a list of plain values"),
+        false => format!("`{key}` takes one plain value"),
+    })?;
+    Ok((arg.get_id().clone(), values))
+}
+
+fn option<'a>(command: &'a clap::Command, key: &str) -> Option<&'a clap::Arg> {
+    let in_file = |arg: &&clap::Arg| arg.get_long().is_some_and(|long| long == key);
+    let settable = !matches!(key, "config" | "help" | "version");
+    command.get_arguments().find(in_file).filter(|_| settable)
+}
+
+fn long_options(command: &clap::Command) -> Vec<String> {
+    command
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn plain(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(yes) => Some(yes.to_string()),
+        toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => None,
+    }
+}
+
+fn unknown(command: &clap::Command, key: &str, global: &[String]) -> String {
+    let known = long_options(command)
+        .into_iter()
+        .chain(global.iter().cloned());
+    let nearest = known
+        .map(|long| (strsim::jaro_winkler(&long, key), long))
+        .filter(|(alike, _)| *alike > ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((_, long)) => format!("unknown key `{key}`; did you mean `{long}`?"),
+        None => format!(
+            "unknown key `{key}`; `bowline {} --help` lists the options",
+            command.get_name()
+        ),
+    }
+}

@@ -1,0 +1,204 @@
+//! A service that is down, slow, or odd.
+
+use bowline_testkit::net::loopback;
+use bowline_testkit::tls::Alpn;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::fixture::*;
+
+async fn get(scene: &Scene, ingress: &Ingress) -> Answer {
+    let mut client = scene.connect(ingress, Alpn::Http2).await;
+    let token = scene.session_bound();
+    let request = client.proved(&scene.agent, &token);
+    client.get(request).await
+}
+
+async fn start(scene: &Scene, upstream: &str, options: &[&str]) -> Ingress {
+    let jwt = scene.jwt_options();
+    let options: Vec<_> = jwt
+        .iter()
+        .map(String::as_str)
+        .chain(options.iter().copied())
+        .collect();
+    scene.start_with(upstream, &options).await
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_a_502_and_the_log_says_where() {
+    let scene = Scene::new();
+    let port = loopback().local_addr().unwrap();
+    let socket = format!("unix:{}", scene.path("none.sock").display());
+    for (upstream, why) in [
+        (format!("http://{port}"), "Connection refused"),
+        (socket, "No such file"),
+    ] {
+        for h2c in [&[][..], &["--upstream-h2c"]] {
+            let ingress = start(&scene, &upstream, h2c).await;
+            assert_eq!(get(&scene, &ingress).await.status, StatusCode::BAD_GATEWAY);
+            let log = ingress.log();
+            let line = log
+                .lines()
+                .find(|line| line.contains("cannot be connected"));
+            let line = line.unwrap_or_else(|| panic!("{log}"));
+            assert!(line.contains(&upstream) && line.contains(why), "{line}");
+            assert!(line.contains("502"), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_is_served_once_the_service_is_there() {
+    let scene = Scene::new();
+    let socket = scene.path("app.sock");
+    let upstream = format!("unix:{}", socket.display());
+    let ingress = start(&scene, &upstream, &[]).await;
+    assert_eq!(get(&scene, &ingress).await.status, 502);
+    let _upstream = Upstream::echo_unix(&scene);
+    get(&scene, &ingress).await.arrived();
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_a_504() {
+    let scene = Scene::new();
+    let upstream = Upstream::start(|_: Request<Incoming>| std::future::pending());
+    let ingress = scene
+        .start(&upstream, &["--upstream-timeout", "200ms"])
+        .await;
+    assert_eq!(
+        get(&scene, &ingress).await.status,
+        StatusCode::GATEWAY_TIMEOUT
+    );
+    ingress
+        .logs("it did not answer within 200ms; answered 504")
+        .await;
+    assert_eq!(upstream.requests(), 1, "it is not sent again");
+}
+
+#[tokio::test]
+async fn nonsense_from_the_service_is_a_502() {
+    let scene = Scene::new();
+    for answer in [
+        "nonsense\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "",
+    ] {
+        let listener = loopback();
+        let upstream = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                let _ = tcp.read(&mut [0; 1024]).await;
+                let _ = tcp.write_all(answer.as_bytes()).await;
+            }
+        });
+        let ingress = start(&scene, &upstream, &[]).await;
+        let status = get(&scene, &ingress).await.status;
+        assert_eq!(status, StatusCode::BAD_GATEWAY, "{answer:?}");
+    }
+}
+
+/// A service closes a kept connection just when the next request is sent on it.
+#[tokio::test]
+async fn a_get_on_a_connection_that_the_service_closed_is_sent_again() {
+    let scene = Scene::new();
+    let listener = loopback();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let (accepted, mut connections) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let _ = accepted.send(());
+            tokio::spawn(async move {
+                let _ = tcp.read(&mut [0; 4096]).await;
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                let _ = tcp.write_all(answer.as_bytes()).await;
+                // The next request is read and not answered.
+                let _ = tcp.read(&mut [0; 4096]).await;
+            });
+        }
+    });
+    let ingress = start(&scene, &upstream, &[]).await;
+    let mut client = scene.connect(&ingress, Alpn::Http2).await;
+    let token = scene.session_bound();
+    for _ in 0..4 {
+        let request = client.proved(&scene.agent, &token);
+        assert_eq!(client.get(request).await.text, "ok");
+    }
+    assert_eq!(connections.len(), 4);
+    // A request that may have been processed is not.
+    let request = client.proved(&scene.agent, &token);
+    assert_eq!(client.post(request, "x").await.status, 502);
+    while connections.try_recv().is_ok() {}
+}
+
+#[tokio::test]
+async fn at_the_limit_of_requests_further_ones_are_503() {
+    let scene = Scene::new();
+    let upstream = Upstream::start(|_: Request<Incoming>| std::future::pending());
+    let ingress = scene.start(&upstream, &["--max-requests", "1"]).await;
+    let mut first = scene.connect(&ingress, Alpn::Http2).await;
+    let token = scene.session_bound();
+    let request = first.proved(&scene.agent, &token).body(whole("")).unwrap();
+    let first = tokio::spawn(async move { first.send(request).await });
+    while upstream.requests() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = get(&scene, &ingress).await;
+    assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(second.headers.contains_key("retry-after"));
+    first.abort();
+}
+
+#[tokio::test]
+async fn responses_without_a_body_and_expectations() {
+    let scene = Scene::new();
+    let upstream = Upstream::start(|request: Request<Incoming>| async move {
+        let response = Response::builder();
+        match request.uri().path() {
+            "/204" => response.status(204).body(whole("")),
+            "/304" => response.status(304).header("etag", "a").body(whole("")),
+            "/head" => response.header("content-length", "1000").body(whole("")),
+            _ => response
+                .header("connection", "x-hop")
+                .header("x-hop", "1")
+                .body(whole("ok")),
+        }
+        .unwrap()
+    });
+    let ingress = scene.start(&upstream, &[]).await;
+    for alpn in [Alpn::Http1, Alpn::Http2] {
+        let mut client = scene.connect(&ingress, alpn).await;
+        let token = scene.session_bound();
+        for (method, path, status) in [
+            ("GET", "/204", 204),
+            ("GET", "/304", 304),
+            ("HEAD", "/head", 200),
+            ("GET", "/", 200),
+        ] {
+            let request = client.proved(&scene.agent, &token).method(method).uri(path);
+            let answer = client.get(request).await;
+            assert_eq!(answer.status, status, "{path}");
+            assert!(!answer.headers.contains_key("x-hop"));
+            if method == "HEAD" {
+                assert_eq!(answer.headers["content-length"], "1000");
+            }
+        }
+    }
+    let mut raw = scene.raw(&ingress).await;
+    let credentials = scene.credentials(&raw);
+    raw.write(format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\n{credentials}Content-Length: 2\r\n\
+         Expect: 100-continue\r\n\r\n"
+    ))
+    .await;
+    assert_eq!(raw.response().await.unwrap().0, 100);
+    raw.write("hi").await;
+    assert_eq!(raw.response().await.unwrap().0, 200);
+    raw.write(format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\n{credentials}Content-Length: 2\r\n\
+         Expect: miracles\r\n\r\nhi"
+    ))
+    .await;
+    assert_eq!(raw.response().await.unwrap().0, 417);
+}
