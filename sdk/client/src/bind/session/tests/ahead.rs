@@ -123,6 +123,7 @@ async fn write(connection: &Arc<dyn BindConnection>, token: &AccessToken) -> boo
         request_bound: false,
         proof_required: false,
         dpop_proof_required: false,
+        asks_for_dpop: false,
         is_retry: false,
     };
     let (attached, was_there) = match connection.bind(&facts).unwrap() {
