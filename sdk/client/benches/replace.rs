@@ -13,15 +13,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use bowline_http_client::{CloseReason, Event, HttpVersions, Identity, Limits, Observer, Snapshot};
+use bowline_http_client::{
+    AccessToken, Cause, Client, CloseReason, Error, Event, HttpVersions, Identity, Limits,
+    Observer, Snapshot,
+};
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
 use bowline_testkit::tls::Alpn;
-use common::callers::{Bowline, Caller};
+use bytes::Bytes;
 use common::figures::{Figures, progress, quantile};
 use common::fixture::{Fixture, Http};
 use common::options::Options;
 use common::slow::{Slow, SlowKey};
 use futures_util::future::join_all;
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty};
 use tokio::time::{Instant, interval, sleep_until};
 
 /// Between two arrivals.
@@ -35,12 +40,8 @@ const AFTER: Duration = Duration::from_secs(1);
 fn main() {
     common::child::role();
     let options = Options::from_command_line();
-    let mut figures = Figures::new("replace", &options);
-    let runs = common::runtime().block_on(async { tokio::spawn(run(options)).await });
-    for (name, value) in runs.expect("the measurement") {
-        figures.record(name, value);
-    }
-    figures.write();
+    let figures = common::runtime().block_on(async { tokio::spawn(run(options)).await });
+    figures.expect("the measurement").write();
 }
 
 /// How a server ends its connections.
@@ -72,10 +73,10 @@ impl Case {
     }
 }
 
-async fn run(options: Options) -> Vec<(String, f64)> {
-    // A life of five seconds is the shortest that is acted on.
-    let (life, ends) = options.pick((Duration::from_secs(10), 6), (Duration::from_secs(6), 2));
-    let mut lines = Vec::new();
+async fn run(options: Options) -> Figures {
+    let mut figures = Figures::new("replace", &options);
+    // With a shorter life, more than ten a minute would be opened ahead, and then none.
+    let (life, ends) = options.pick((Duration::from_secs(10), 6), (Duration::from_secs(8), 2));
     for http in Http::BOTH {
         for is_slow in [false, true] {
             for ahead in [true, false] {
@@ -90,11 +91,35 @@ async fn run(options: Options) -> Vec<(String, f64)> {
                     progress(case.name());
                     measure(case, life, ends)
                 });
-                lines.extend(join_all(measured).await.into_iter().flatten());
+                for (name, value) in join_all(measured).await.into_iter().flatten() {
+                    figures.record(name, value);
+                }
             }
         }
     }
-    lines
+    figures
+}
+
+/// Sends a request that may be repeated. Even so it may fail: an HTTP/1.1 server may close a
+/// connection just as the request is written, and the next one too.
+#[derive(Clone)]
+struct Caller {
+    client: Client,
+    uri: Uri,
+    token: AccessToken,
+}
+
+impl Caller {
+    async fn call(&self) -> Result<(), Error> {
+        let request = Request::get(self.uri.clone())
+            .extension(self.token.clone())
+            .body(Empty::<Bytes>::new())
+            .expect("a request");
+        let response = self.client.send(request).await?;
+        assert_eq!(response.status(), StatusCode::OK);
+        drop(response.into_body().collect().await);
+        Ok(())
+    }
 }
 
 /// When connections ended.
@@ -147,13 +172,15 @@ async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
         .observer(Arc::new(ended.clone()) as Arc<dyn Observer>)
         .build()
         .expect("a client");
-    let tokens: Vec<_> = (0..TOKENS).map(|_| fixture.session_bound()).collect();
-    let mut callers: Vec<_> = tokens
-        .iter()
-        .map(|token| Bowline::new(client.clone(), &server.origin(), token))
+    let callers: Vec<_> = (0..TOKENS)
+        .map(|_| Caller {
+            client: client.clone(),
+            uri: server.origin().parse().expect("a URI"),
+            token: AccessToken::new(fixture.session_bound()).expect("a token"),
+        })
         .collect();
-    for caller in &mut callers {
-        caller.call().await;
+    for caller in &callers {
+        caller.call().await.expect("an answer");
     }
 
     // Without a habit to learn, one end is enough to warm up.
@@ -181,7 +208,7 @@ async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
 
 /// Sends requests at a fixed rate; returns when each was to arrive, and how long it took from then
 /// on.
-async fn arrive(callers: &[Bowline], started: Instant, until: Instant) -> Vec<(Instant, Duration)> {
+async fn arrive(callers: &[Caller], started: Instant, until: Instant) -> Vec<(Instant, Duration)> {
     let mut calls = Vec::new();
     let mut next = started;
     for caller in callers.iter().cycle() {
@@ -189,9 +216,10 @@ async fn arrive(callers: &[Bowline], started: Instant, until: Instant) -> Vec<(I
             break;
         }
         sleep_until(next).await;
-        let (at, mut caller) = (next, caller.clone());
+        let (at, caller) = (next, caller.clone());
         calls.push(tokio::spawn(async move {
-            caller.call().await;
+            // The time until it failed counts like that until it was answered.
+            drop(caller.call().await);
             (at, at.elapsed())
         }));
         next += PACE;
@@ -223,6 +251,7 @@ fn figures(
         quantile(&took, 0.99).as_secs_f64() * 1e6
     };
     let (rest, after) = (p99(false), p99(true));
+    let proofs_ahead = stats.totals.causes.get(&Cause::Ahead).copied().unwrap_or(0);
     let name = case.name();
     let figure = |what: &str, value: f64| (format!("{name}.{what}"), value);
     vec![
@@ -233,8 +262,14 @@ fn figures(
         figure("connections", stats.connections_opened as f64),
         figure("opened_ahead", stats.ahead.opened as f64),
         figure("never_used", stats.ahead.never_used as f64),
+        figure("stopped", stats.ahead.stopped as f64),
+        figure("proofs_ahead", proofs_ahead as f64),
         figure("signatures", stats.totals.signatures() as f64),
         figure("abandoned", stats.totals.abandoned as f64),
         figure("requests", stats.totals.requests as f64),
+        figure(
+            "failed",
+            (stats.totals.requests - stats.totals.answered) as f64,
+        ),
     ]
 }

@@ -257,7 +257,7 @@ impl Machine {
                 entry.open_failed(key_id, actions);
             }
             Event::OpenAheadFailed(old) => {
-                // Nobody's failure: what waits for a connection gets an opening of its own.
+                // No request's failure: what waits for a connection gets an opening of its own.
                 entry.opening -= 1;
                 self.total -= 1;
                 if let Some(old) = entry.member(old) {

@@ -1,5 +1,7 @@
 //! Access tokens and what their `cnf` demands (TK-0..TK-2).
 
+use std::time::SystemTime;
+
 use bowline_proof::{
     AccessToken, Confirmation, ConfirmationError, Demand, EXPORTER_LABEL, InvalidAccessToken,
     Scheme, dpop::JwkThumbprint,
@@ -310,4 +312,21 @@ fn session_bound() -> Confirmation {
 
 fn jwt(payload: &str) -> AccessToken {
     AccessToken::new(format!("e30.{}.c2ln", base64url(payload))).unwrap()
+}
+
+#[test]
+fn a_jwt_says_when_it_expires_and_what_cannot_be_read_has_passed() {
+    let expiry = |claims: &str| {
+        let claims = base64url(claims.as_bytes());
+        let token = AccessToken::new(format!("e30.{claims}.c2ln")).unwrap();
+        let since = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        token.expires_at().map(|at| since(at).as_secs())
+    };
+    assert_eq!(expiry(r#"{"exp":1700000000}"#), Some(1_700_000_000));
+    assert_eq!(expiry(r#"{"exp":1.7e9,"sub":"a"}"#), Some(1_700_000_000));
+    assert_eq!(expiry(r#"{"exp":"soon"}"#), Some(0));
+    assert_eq!(expiry(r#"{"exp":-1}"#), Some(0));
+    assert_eq!(expiry(r#"{"sub":"a"}"#), None);
+    assert_eq!(expiry("[]"), None);
+    assert_eq!(AccessToken::new("opaque").unwrap().expires_at(), None);
 }

@@ -44,6 +44,12 @@ pub(crate) struct Habit {
     pub(crate) idle: Option<Duration>,
 }
 
+impl End {
+    fn was_idle(&self) -> bool {
+        self.idle >= IDLE
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Habits {
     /// Age in milliseconds and number of requests, of connections in use.
@@ -65,6 +71,7 @@ struct Recent {
     open: usize,
     /// All of them are counted, and the first [`KEPT`] kept.
     count: usize,
+    goaways: usize,
     ends: Vec<End>,
 }
 
@@ -135,9 +142,11 @@ impl Habits {
             since: now,
             open,
             count: 0,
+            goaways: 0,
             ends: Vec::new(),
         });
         recent.count += 1;
+        recent.goaways += usize::from(end.is_goaway);
         if recent.ends.len() < KEPT {
             recent.ends.push(end);
         }
@@ -154,17 +163,8 @@ impl Habits {
         if self.due().is_none_or(|due| due > now) {
             return;
         }
-        if let Some(recent) = self.recent.take_if(|recent| recent.since + TOGETHER <= now)
-            && !recent.is_deployment()
-        {
-            for end in recent.ends {
-                if end.idle >= IDLE {
-                    self.idle.push(recent.since, milliseconds(end.idle));
-                } else {
-                    let sample = (milliseconds(end.age), end.requests);
-                    self.in_use.push(recent.since, sample);
-                }
-            }
+        if let Some(recent) = self.recent.take_if(|recent| recent.since + TOGETHER <= now) {
+            self.learn(&recent);
         }
         self.in_use.forget(now);
         self.idle.forget(now);
@@ -174,6 +174,34 @@ impl Habits {
         ];
         self.holds_until = oldest.into_iter().flatten().min().map(|at| at + MEMORY);
         self.habit = self.learned();
+    }
+
+    fn learn(&mut self, recent: &Recent) {
+        let in_use = recent.ends.iter().filter(|end| !end.was_idle());
+        // Connections that were opened together and are as old as each other are one observation.
+        let ages = || in_use.clone().map(|end| milliseconds(end.age));
+        let (youngest, oldest) = (ages().min(), ages().max());
+        let is_one = recent.goaways < 2
+            && youngest
+                .zip(oldest)
+                .is_some_and(|(youngest, oldest)| oldest - youngest <= oldest / 20);
+        let is_deployment = recent.is_deployment();
+        if is_one && is_deployment {
+            let requests = in_use.map(|end| end.requests).min();
+            let sample = youngest.zip(requests);
+            sample
+                .into_iter()
+                .for_each(|sample| self.in_use.push(recent.since, sample));
+        } else if !is_deployment {
+            for end in &recent.ends {
+                if end.was_idle() {
+                    self.idle.push(recent.since, milliseconds(end.idle));
+                } else {
+                    let sample = (milliseconds(end.age), end.requests);
+                    self.in_use.push(recent.since, sample);
+                }
+            }
+        }
     }
 
     fn learned(&self) -> Habit {
@@ -207,10 +235,10 @@ impl Habits {
 }
 
 impl Recent {
-    /// Several connections were ended at once: a deployment, which is no habit.
+    /// Several connections were ended at once, most of those that were open: perhaps by a
+    /// deployment, which is no habit.
     fn is_deployment(&self) -> bool {
-        let goaways = self.ends.iter().filter(|end| end.is_goaway).count();
-        self.count > 1 && (goaways > 1 || self.count * 2 > self.open)
+        self.count > 1 && (self.goaways > 1 || self.count * 2 > self.open)
     }
 }
 

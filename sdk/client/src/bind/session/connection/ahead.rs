@@ -1,5 +1,6 @@
 //! Proofs made ahead: which tokens a successor connection needs them for, and making them there.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -45,21 +46,28 @@ impl Inner {
             return TokensInUse::default();
         };
         let state = self.lock();
-        // The last used come first.
-        let tokens = state.entries.iter().filter_map(|(token, entry)| {
-            let used = entry.used.as_ref()?;
-            let is_proved = matches!(entry.reusable, Reusable::Ready(_));
-            let is_in_use = used.at.is_some_and(|at| at.elapsed() <= within);
-            (is_proved && is_in_use).then_some(TokenInUse {
-                token: *token,
-                source: used.source,
-                operation: used.operation,
-                expires_at: used.expires_at,
+        let mut tokens: Vec<_> = state
+            .entries
+            .iter()
+            .filter_map(|(token, entry)| {
+                let used = entry.used.as_ref()?;
+                let at = used.at.filter(|at| at.elapsed() <= within)?;
+                let is_proved = matches!(entry.reusable, Reusable::Ready(_));
+                let token = TokenInUse {
+                    token: *token,
+                    source: used.source,
+                    operation: used.operation,
+                    expires_at: used.expires_at,
+                };
+                is_proved.then_some((at, token))
             })
-        });
+            .collect();
+        drop(state);
+        tokens.sort_by_key(|(at, _)| Reverse(*at));
+        let tokens = tokens.into_iter().take(MOST_AHEAD);
         TokensInUse {
             certificate: Some(identity.thumbprint()),
-            tokens: tokens.take(MOST_AHEAD).collect(),
+            tokens: tokens.map(|(_, token)| token).collect(),
         }
     }
 

@@ -60,31 +60,35 @@ fn a_life_below_five_seconds_is_not_acted_on() {
 }
 
 #[test]
-fn ends_that_come_together_do_not_count_unless_most_connections_stay() {
-    let habit = |together: usize, open: usize, is_goaway: bool| {
+fn ends_that_come_together_do_not_count_unless_most_connections_stay_or_their_age_is_one() {
+    // Ends of so many connections, whose ages are so many seconds apart.
+    let learned = |together: u64, apart: u64, open: usize, is_goaway: bool| {
         let (mut habits, mut now) = (Habits::default(), Instant::now());
         for _ in 0..16 {
             now += 2 * SECOND;
             for n in 0..together {
-                let at = now + SECOND / 100 * n as u32;
-                habits.add(
-                    at,
-                    End {
-                        is_goaway,
-                        ..end(10, 1000)
-                    },
-                    open,
-                );
+                let end = End {
+                    is_goaway,
+                    ..end(10 + apart * n, 1000)
+                };
+                habits.add(now, end, open);
             }
         }
         habits.settle(now + 2 * SECOND);
-        habits.habit().age
+        (habits.in_use.0.len(), habits.habit().age)
     };
-    assert_eq!(habit(1, 1, true), Some(10 * SECOND));
-    assert_eq!(habit(2, 2, false), None);
-    assert_eq!(habit(2, 64, false), Some(10 * SECOND));
-    assert_eq!(habit(2, 64, true), None, "GOAWAY on two at once");
-    assert_eq!(habit(40, 64, false), None);
+    let tenth = Some(10 * SECOND);
+    assert_eq!(learned(1, 0, 1, true), (16, tenth));
+    assert_eq!(learned(2, 3, 2, false), (0, None), "a deployment");
+    assert_eq!(learned(40, 3, 64, false), (0, None));
+    assert_eq!(
+        learned(2, 0, 2, false),
+        (16, tenth),
+        "one observation each time"
+    );
+    assert_eq!(learned(2, 0, 64, false).1, tenth, "most stay");
+    assert_eq!(learned(2, 0, 64, true), (0, None), "GOAWAY on two at once");
+    assert_eq!(learned(2, 0, 2, true), (0, None));
 }
 
 #[test]

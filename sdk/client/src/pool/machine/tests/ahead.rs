@@ -131,6 +131,17 @@ fn a_failed_opening_ahead_fails_no_request_and_is_not_tried_again() {
 }
 
 #[test]
+fn a_request_that_waits_for_a_failed_opening_ahead_gets_an_opening_of_its_own() {
+    let mut fixture = Fixture::in_use(aged(8, 8));
+    fixture.after(AGE - SECOND / 10);
+    fixture.run(Event::Closed(c(1), Ending::Other));
+    assert_eq!(fixture.run(wanted(2)), [], "one is coming");
+    assert_eq!(fixture.run(Event::OpenAheadFailed(c(1))), [open()]);
+    let failed = Action::Fail(KEYS[0], w(2));
+    assert_eq!(fixture.run(Event::OpenFailed), [failed]);
+}
+
+#[test]
 fn a_request_that_finds_the_old_one_gone_takes_the_successor_as_it_is() {
     let mut fixture = Fixture::in_use(aged(8, 8));
     fixture.after(AGE - SECOND / 10);
