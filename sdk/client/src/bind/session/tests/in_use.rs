@@ -59,6 +59,7 @@ async fn the_tokens_that_were_used_last_are_handed_on_the_last_first() {
             request_bound: false,
             proof_required: false,
             dpop_proof_required: false,
+            asks_for_dpop: false,
             is_retry: false,
         };
         if let Bound::Pending(proof) = connection.bind(&request).unwrap() {
