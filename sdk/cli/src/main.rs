@@ -1,6 +1,7 @@
 //! The command `bowline`: see `bowline --help`.
 
 mod arguments;
+mod causes;
 mod failure;
 mod ingress;
 mod logging;

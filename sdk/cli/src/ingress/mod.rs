@@ -2,7 +2,6 @@
 //! (GW-1, GW-2, GW-4).
 
 mod access;
-mod causes;
 mod certificate;
 mod inputs;
 mod metadata;

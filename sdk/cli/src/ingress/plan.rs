@@ -11,7 +11,6 @@ use bowline::server::{
 };
 use http::HeaderName;
 
-use super::causes::with_causes;
 use super::certificate::ServerCertificate;
 use super::metadata;
 use super::options::{LimitOptions, Options, PolicyOptions};
@@ -19,6 +18,7 @@ use super::proxy::{Passing, UpstreamOptions};
 use super::secret;
 use super::tokens::{TokenSource, Tokens};
 use super::values::Pattern;
+use crate::causes::with_causes;
 use crate::failure::Failure;
 use crate::receipt::ReceiptKey;
 

@@ -1,17 +1,21 @@
 //! Another TLS configuration for an acceptor that is in use (RS-1).
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bowline_proof::ProofClaims;
 use bowline_server::{
     AcceptErrorKind, Acceptor, ClientAuth, CloseReason, Listener, PeerFacts, ServerEvent,
     ServerTls, TlsReloader,
 };
-use http::Request;
+use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use rustls_pki_types::UnixTime;
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::fixture::*;
 use crate::handshakes::{acceptor, handshake};
@@ -135,6 +139,8 @@ async fn rs_1_a_live_connection_ends_when_its_authority_is_withdrawn_and_the_oth
             let mut former = HttpConnection::connect(addr, &fixture.client(alpn)).await;
             let config = fixture.client_as(Some(&newcomer), alpn, rustls::ALL_VERSIONS);
             let mut stays = HttpConnection::connect(addr, &config).await;
+            // Idle for the rest of the test.
+            let idle = HttpConnection::connect(addr, &fixture.client(alpn)).await;
             let token = fixture.token();
             let proof = former.proof(&fixture.agent.proof_key(), &token);
             former.assert_passes(&token, &proof).await;
@@ -153,15 +159,55 @@ async fn rs_1_a_live_connection_ends_when_its_authority_is_withdrawn_and_the_oth
                 answer.assert_refused("RS-1");
             }
             within(former.ended).await.unwrap();
+            within(idle.ended).await.unwrap();
             stays.assert_passes(&its_token, &its_proof).await;
             let all_closed = async {
-                while closed.lock().unwrap().is_empty() {
+                while closed.lock().unwrap().len() < 2 {
                     tokio::task::yield_now().await;
                 }
             };
             within(all_closed).await;
             let reasons = closed.lock().unwrap().clone();
-            assert_eq!(reasons, [CloseReason::CertificateRefused], "{alpn} {axum}");
+            assert_eq!(
+                reasons,
+                [CloseReason::CertificateRefused; 2],
+                "{alpn} {axum}"
+            );
         }
     }
+}
+
+#[tokio::test]
+async fn rs_1_no_request_passes_after_the_roots_were_replaced_whatever_serves_the_connection() {
+    let (fixture, other) = (Fixture::new(), Ca::new("other"));
+    let acceptor = acceptor(fixture.tls());
+    let facts = handshake(&acceptor, &fixture.client("h2")).await.unwrap();
+    let token = fixture.token();
+    let claims = ProofClaims {
+        token: token.hash(),
+        exporter: facts.exporter(),
+        issued_at: UnixTime::now(),
+        request: None,
+    };
+    let proof = fixture.agent.proof_key().mint(&claims).unwrap();
+    // Nothing watches this connection: the layer alone decides.
+    let inner = service_fn(|_| async { Ok::<_, Infallible>(Response::new(String::new())) });
+    let service = fixture.layer().layer(inner);
+    let status = async || {
+        let request = Request::get("/")
+            .extension(facts.clone())
+            .header("authorization", token.authorization())
+            .header(bowline_proof::PROOF_HEADER, proof.header_value());
+        let request = request.body(()).unwrap();
+        service.clone().oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(status().await, StatusCode::OK);
+    let reloader = acceptor.reloader();
+    reloader.replace(trusting(&fixture, &[&fixture.ca, &other]));
+    assert_eq!(status().await, StatusCode::OK);
+    reloader.replace(trusting(&fixture, &[&other]));
+    assert_eq!(status().await, StatusCode::UNAUTHORIZED);
+    // What was refused once is refused for good.
+    reloader.replace(trusting(&fixture, &[&fixture.ca]));
+    assert_eq!(status().await, StatusCode::UNAUTHORIZED);
 }

@@ -207,7 +207,7 @@ impl UpstreamError {
 }
 
 fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
-    crate::ingress::causes::with_causes(error)
+    crate::causes::with_causes(error)
 }
 
 /// Opens connections, whatever the URI says.
