@@ -1,6 +1,6 @@
 //! Why the command ends: one line for standard error, and the exit status.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -53,15 +53,4 @@ impl Failure {
         let _ = writeln!(std::io::stderr(), "bowline: {message}");
         ExitCode::from(code)
     }
-}
-
-/// An error's message and those of its sources, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let _ = write!(line, ": {error}");
-        source = error.source();
-    }
-    line
 }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod call;
+mod causes;
 mod failure;
 mod ingress;
 mod inspect;

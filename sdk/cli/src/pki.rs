@@ -19,6 +19,7 @@ use rcgen::{
 
 use self::files::NewFiles;
 use self::spiffe::SpiffeId;
+use crate::causes::with_causes;
 use crate::failure::Failure;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -227,7 +228,7 @@ fn authority(dir: &Path) -> Result<Issuer<'static, KeyPair>, Failure> {
             }
             _ => String::new(),
         };
-        Failure::usage(format!("{}{hint}", crate::failure::chain(&error)))
+        Failure::usage(format!("{}{hint}", with_causes(&error)))
     })?;
     let read = |path: &Path| {
         std::fs::read_to_string(path)

@@ -1,6 +1,7 @@
 //! `bowline ingress`: ends mutual TLS, verifies the binding of tokens, and passes requests on
 //! (GW-1, GW-2, GW-4).
 
+mod access;
 mod certificate;
 mod inputs;
 mod metadata;

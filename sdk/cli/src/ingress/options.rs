@@ -6,7 +6,6 @@ use std::time::Duration;
 use bowline::server::{AcceptPolicy, Origin};
 use clap::{Args, ValueEnum};
 
-use super::ops::AdminOptions;
 use super::secret::SecretAt;
 use super::values::{ListenAt, Pattern, UpstreamAt, duration, size};
 
@@ -306,4 +305,13 @@ pub(crate) struct LimitOptions {
     /// How long requests in flight may take when the ingress ends
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
     pub(crate) drain_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Operation")]
+pub(crate) struct AdminOptions {
+    /// Where to serve /healthz, /readyz, /metrics and /stats, without TLS. Best a Unix socket, which
+    /// this user alone can reach; /stats is there only [default: nowhere]
+    #[arg(long, value_name = "unix:PATH|ADDR:PORT")]
+    pub(crate) admin: Option<ListenAt>,
 }

@@ -15,10 +15,11 @@ use http::HeaderName;
 use super::certificate::ServerCertificate;
 use super::metadata;
 use super::options::{LimitOptions, Options, PolicyOptions};
-use super::proxy::Passing;
+use super::proxy::{Passing, UpstreamOptions};
 use super::secret;
 use super::tokens::{TokenSource, Tokens};
 use super::values::Pattern;
+use crate::causes::with_causes;
 use crate::failure::Failure;
 use crate::receipt::ReceiptKey;
 
@@ -324,6 +325,17 @@ fn passing(options: &Options, metadata: Option<ResourceMetadata>) -> Result<Pass
     })
 }
 
+pub(crate) fn upstream(options: &Options) -> UpstreamOptions {
+    let limits = &options.limits;
+    UpstreamOptions {
+        at: options.upstream.clone(),
+        h2c: options.upstream_h2c,
+        connect_timeout: limits.upstream_connect_timeout,
+        idle_timeout: limits.upstream_idle_timeout,
+        max_requests: limits.max_requests,
+    }
+}
+
 pub(crate) fn connection_limits(options: &LimitOptions) -> Result<ConnectionLimits, Failure> {
     if options.max_connections == 0 || options.max_requests == 0 || options.max_streams == 0 {
         return Err(Failure::usage(
@@ -347,15 +359,4 @@ pub(crate) fn serve_options(options: &LimitOptions) -> ServeOptions {
     serve.max_concurrent_streams = options.max_streams;
     serve.max_head_bytes = u32::try_from(options.max_head).unwrap_or(u32::MAX);
     serve
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -14,8 +14,8 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::Layer;
 
+use super::access::{Access, InFlight};
 use super::inputs::Inputs;
-use super::ops::{Access, InFlight};
 use super::options::Options;
 use super::plan::{self, Memory, Plan};
 use super::proxy::{Front, Proxy};
@@ -72,7 +72,7 @@ impl Running {
         let layer = plan.checks.layer();
         layer.check().map_err(Failure::usage)?;
         let reloader = layer.reloader();
-        let proxy = Proxy::new(&options, plan.passing);
+        let proxy = Proxy::new(plan::upstream(&options), plan.passing);
         // The access log goes around `Front`, whose responses carry what it needs as extensions:
         // `Refused` (of the ingress), `bowline_proof::Check` or `DpopCheck` (of the binding layer),
         // or `Passed` and `VerifiedBinding` (of a request that was passed on).

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::Args;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -48,15 +47,6 @@ const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 const MAX_HEAD: usize = 16 * 1024;
-
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Operation")]
-pub(crate) struct AdminOptions {
-    /// Where to serve /healthz, /readyz, /metrics and /stats, without TLS. Best a Unix socket, which
-    /// this user alone can reach; /stats is there only [default: nowhere]
-    #[arg(long, value_name = "unix:PATH|ADDR:PORT")]
-    pub(crate) admin: Option<ListenAt>,
-}
 
 /// Who can reach the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! The ingress as a service: what watches it, reloads it, ends it, and tells how it is.
 
-mod access;
 mod admin;
 mod drain;
 mod status;
@@ -10,9 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-pub(crate) use self::access::{Access, InFlight};
 use self::admin::Admin;
-pub(crate) use self::admin::AdminOptions;
 use self::drain::Ending;
 use self::status::Status;
 use self::watch::Watch;

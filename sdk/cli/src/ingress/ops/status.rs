@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use metrics::{counter, gauge};
 use serde_json::{Value, json};
 
-use super::InFlight;
+use crate::ingress::access::InFlight;
 use crate::ingress::options::Options;
 
 pub(super) struct Status {

@@ -32,7 +32,7 @@ use self::body::{BodyError, RequestBody, ResponseBody, Waiting};
 pub(crate) use self::front::Front;
 use self::places::{Place, Places};
 use self::upstream::{Upstream, UpstreamError};
-use super::options::Options;
+use super::values::UpstreamAt;
 use crate::receipt::ReceiptKey;
 
 /// How requests are passed on. A reload replaces it.
@@ -56,6 +56,15 @@ pub(crate) struct Passing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passed;
 
+/// The service behind, and how many requests it gets at a time. It stays as it is.
+pub(crate) struct UpstreamOptions {
+    pub(crate) at: UpstreamAt,
+    pub(crate) h2c: bool,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_requests: usize,
+}
+
 /// The innermost service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Proxy(Arc<Shared>);
@@ -67,17 +76,12 @@ struct Shared {
 }
 
 impl Proxy {
-    pub(crate) fn new(options: &Options, passing: Passing) -> Self {
-        let limits = &options.limits;
+    pub(crate) fn new(options: UpstreamOptions, passing: Passing) -> Self {
+        let places = Places::new(options.max_requests);
         Self(Arc::new(Shared {
-            upstream: Upstream::new(
-                &options.upstream,
-                options.upstream_h2c,
-                limits.upstream_connect_timeout,
-                limits.upstream_idle_timeout,
-            ),
+            upstream: Upstream::new(options),
             passing: ArcSwap::from_pointee(passing),
-            places: Places::new(limits.max_requests),
+            places,
         }))
     }
 

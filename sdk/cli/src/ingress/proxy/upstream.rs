@@ -20,6 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 use tower::Service;
 
+use super::UpstreamOptions;
 use super::body::RequestBody;
 use crate::ingress::values::UpstreamAt;
 
@@ -44,17 +45,13 @@ struct Http2 {
 }
 
 impl Upstream {
-    pub(super) fn new(
-        at: &UpstreamAt,
-        h2c: bool,
-        connect_timeout: Duration,
-        idle_timeout: Duration,
-    ) -> Self {
+    pub(super) fn new(options: UpstreamOptions) -> Self {
+        let name = options.at.to_string().into();
         let connector = Connector {
-            at: Arc::new(at.clone()),
-            timeout: connect_timeout,
+            at: Arc::new(options.at),
+            timeout: options.connect_timeout,
         };
-        let protocol = match h2c {
+        let protocol = match options.h2c {
             true => Protocol::Http2(Http2 {
                 connector,
                 sender: Mutex::new(None),
@@ -62,16 +59,13 @@ impl Upstream {
             false => {
                 let client = Client::builder(TokioExecutor::new())
                     .pool_timer(TokioTimer::new())
-                    .pool_idle_timeout(idle_timeout)
+                    .pool_idle_timeout(options.idle_timeout)
                     .http1_max_buf_size(MAX_HEAD)
                     .build(connector);
                 Protocol::Http1(Box::new(client))
             }
         };
-        Self {
-            name: at.to_string().into(),
-            protocol,
-        }
+        Self { name, protocol }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
@@ -213,7 +207,7 @@ impl UpstreamError {
 }
 
 fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
-    crate::ingress::plan::with_causes(error)
+    crate::causes::with_causes(error)
 }
 
 /// Opens connections, whatever the URI says.

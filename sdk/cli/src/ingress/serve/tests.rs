@@ -282,7 +282,11 @@ async fn a_new_certificate_is_shown_to_new_connections_and_open_ones_stay() {
 async fn rs_1_connections_of_a_withdrawn_authority_are_drained() {
     let scene = Scene::new();
     let running = Running::start(scene.options(&[])).await.unwrap();
-    let client = scene.connect(&running).await;
+    let mut client = scene.connect(&running).await;
+    // Otherwise it would end because no request comes.
+    let first = scene.token();
+    let own = proof(&scene.agent, &first, &client.exporter);
+    assert_eq!(client.get(&first, &own).await.0, StatusCode::OK);
     let other = Pki::new();
     let pem = format!("{}{}", scene.pki.ca_pem(), other.ca_pem());
     std::fs::write(scene.folder.join("ca.pem"), pem).unwrap();

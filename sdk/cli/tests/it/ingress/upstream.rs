@@ -1,5 +1,6 @@
 //! A service that is down, slow, or odd.
 
+use bowline_testkit::authority::TokenRequest;
 use bowline_testkit::net::loopback;
 use bowline_testkit::tls::Alpn;
 use http::{Request, Response, StatusCode};
@@ -144,7 +145,12 @@ async fn at_the_limit_of_requests_further_ones_are_503() {
     while upstream.requests() == 0 {
         tokio::task::yield_now().await;
     }
-    let second = get(&scene, &ingress).await;
+    // Of another client, so that it is not the first one's share that is used up.
+    let bound = TokenRequest::session_bound("thief", scene.thief.thumbprint());
+    let token = scene.token(&bound);
+    let thief = Some(&scene.thief);
+    let mut second = scene.connect_as(&ingress, thief, Alpn::Http2).await;
+    let second = second.get(second.proved(&scene.thief, &token)).await;
     assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(second.headers.contains_key("retry-after"));
     first.abort();

@@ -3,6 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -12,6 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 ///
 /// A socket that an earlier process has left is replaced.
 pub(super) async fn bind_private(path: &Path) -> Result<UnixListener, String> {
+    // `bind` sees another path.
+    SocketAddr::from_pathname(path).map_err(|error| error.to_string())?;
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             return Err("there is a file that is no socket: choose another path".to_owned());
@@ -47,7 +50,15 @@ impl Private {
         };
         // Short: the path of a socket has about 100 bytes.
         let folder = folder.join(format!(".{}", std::process::id()));
-        DirBuilder::new().mode(0o700).create(&folder)?;
+        let create = || DirBuilder::new().mode(0o700).create(&folder);
+        match create() {
+            // A process of the same number was killed here: in a container that is every former one.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                drop(Self(folder.clone()));
+                create()?;
+            }
+            created => created?,
+        }
         Ok(Self(folder))
     }
 }
@@ -58,3 +69,6 @@ impl Drop for Private {
         let _ = fs::remove_dir(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::time::Instant;
 use tower::Service;
 
-use crate::ingress::proxy::{Passed, Refused};
+use super::proxy::{Passed, Refused};
 
 /// The `tracing` target of access lines.
 const TARGET: &str = "bowline::access";
