@@ -95,7 +95,7 @@ demo-check:
 # The benches (docs/src/benchmarks.md, server-benchmarks.md): reported, never a gate. On an idle machine.
 bench *options:
     cargo bench -p bowline-server --bench verify
-    for bench in throughput warm_path memory slow_key; do \
+    for bench in throughput warm_path memory slow_key scale replace; do \
         cargo bench -p bowline-http-client --bench $bench -- {{ options }} || exit 1; \
     done
     python3 sdk/client/benches/report.py
