@@ -27,7 +27,7 @@ use common::slow::{Slow, SlowKey};
 use futures_util::future::join_all;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// Between two arrivals.
 const PACE: Duration = Duration::from_millis(5);
@@ -44,11 +44,14 @@ fn main() {
     figures.expect("the measurement").write();
 }
 
-/// How a server ends its connections.
+/// How connections end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ends {
+    /// The client ends each at an age of its own.
     Age,
+    /// The server, after a number of responses.
     Requests,
+    /// The server, at an age: with GOAWAY on HTTP/2.
     Goaway,
 }
 
@@ -140,7 +143,7 @@ async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
     let fixture = Fixture::new();
     let a_life = u64::try_from(life.as_nanos() / PACE.as_nanos()).expect("few requests");
     let cycle = Cycle {
-        max_age: (case.ends == Ends::Age).then_some(life),
+        max_age: (case.ends == Ends::Goaway).then_some(life),
         max_responses: (case.ends == Ends::Requests).then_some(a_life),
         ..Cycle::default()
     };
@@ -163,6 +166,7 @@ async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
     let ended = Ended::default();
     let mut limits = Limits::default();
     limits.ahead = case.ahead;
+    limits.age = (case.ends == Ends::Age).then_some(life);
     let client = fixture
         .client()
         .bowline(case.http)
@@ -188,20 +192,7 @@ async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
     let started = Instant::now();
     let counted = started + life * before + life / 2;
     let until = counted + life * ends;
-    let retiring = async {
-        let mut times = interval(life);
-        times.tick().await;
-        loop {
-            times.tick().await;
-            if case.ends == Ends::Goaway {
-                server.retire_all();
-            }
-        }
-    };
-    let calls = tokio::select! {
-        calls = arrive(&callers, started, until) => calls,
-        () = retiring => unreachable!("it never ends"),
-    };
+    let calls = arrive(&callers, started, until).await;
     let counted: Vec<_> = calls.into_iter().filter(|(at, _)| *at >= counted).collect();
     figures(case, &counted, &ended, &client.stats())
 }

@@ -158,8 +158,10 @@ impl Pool {
             match pick {
                 Pick::Ready(checkout) => return Ok(checkout),
                 Pick::Dead(checkout) => {
-                    let id = checkout.facts().id();
-                    self.forget(key, id, Ending::Other, TokensInUse::default());
+                    let connection = checkout.connection();
+                    let ending = opening::ending_before_its_report(connection);
+                    let tokens = self.tokens_left(key, connection, ending);
+                    self.forget(key, connection.facts.id(), ending, tokens);
                     checkout.release();
                     state = self.lock();
                 }

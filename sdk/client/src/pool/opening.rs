@@ -130,13 +130,10 @@ impl Pool {
             }
             let ending = ending(&driven, seen);
             // Its proofs are about to be forgotten.
-            let tokens = match (&pool, ending) {
-                (Some(pool), Ending::Goaway) => {
-                    let lead = pool.lock().machine.lead(key);
-                    driven.bound.in_use(lead)
-                }
-                _ => TokensInUse::default(),
-            };
+            let tokens = pool
+                .as_ref()
+                .map(|pool| pool.tokens_left(key, &driven, ending))
+                .unwrap_or_default();
             // Before another one takes its place: that one's proof is needed because of this end,
             // and is counted so.
             driven.ended(seen);
@@ -165,6 +162,20 @@ impl Pool {
         }
     }
 
+    /// The tokens in use on a connection whose successor may be opened at once.
+    pub(super) fn tokens_left(
+        &self,
+        key: KeyId,
+        connection: &Connection,
+        ending: Ending,
+    ) -> TokensInUse {
+        if ending != Ending::Goaway {
+            return TokensInUse::default();
+        }
+        let lead = self.lock().machine.lead(key);
+        connection.bound.in_use(lead)
+    }
+
     fn insert(&self, connection: Arc<Connection>, sender: Sender, is_ahead: bool) {
         let mut state = self.lock();
         state.ahead.opened += u64::from(is_ahead);
@@ -176,6 +187,16 @@ impl Pool {
                 is_unused_ahead: is_ahead,
             },
         );
+    }
+}
+
+/// The same for a connection that a request has found closed before its end was reported. Anything
+/// but GOAWAY the report alone can tell.
+pub(super) fn ending_before_its_report(connection: &Connection) -> Ending {
+    if connection.facts.tls().is_some() && connection.wire.saw_goaway() {
+        Ending::Goaway
+    } else {
+        Ending::Other
     }
 }
 

@@ -84,6 +84,8 @@ async fn idle_and_old_connections_are_closed_and_the_next_proof_names_the_reason
         let (mut idle, mut age) = (Limits::default(), Limits::default());
         idle.idle = soon;
         age.age = Some(soon);
+        // Else the request would be likely to find a successor.
+        age.ahead = false;
         for (limits, reason) in [(idle, CloseReason::Idle), (age, CloseReason::Age)] {
             let server = fixture.server(CyclingOptions::alpn(alpn));
             let client = limited(&fixture, limits);
