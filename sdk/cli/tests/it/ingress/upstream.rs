@@ -38,6 +38,7 @@ async fn a_service_that_is_down_is_a_502_and_the_log_says_where() {
         for h2c in [&[][..], &["--upstream-h2c"]] {
             let ingress = start(&scene, &upstream, h2c).await;
             assert_eq!(get(&scene, &ingress).await.status, StatusCode::BAD_GATEWAY);
+            ingress.logs("cannot be connected").await;
             let log = ingress.log();
             let line = log
                 .lines()
