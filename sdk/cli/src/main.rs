@@ -1,9 +1,13 @@
 //! The command `bowline`: see `bowline --help`.
 
 mod arguments;
+#[cfg(target_os = "linux")]
+mod egress;
 mod failure;
 mod logging;
 mod pki;
+#[cfg(target_os = "linux")]
+mod run;
 mod settings;
 
 use std::process::ExitCode;

@@ -1,0 +1,10 @@
+//! The egress: a proxy on this machine that gives an unmodified agent's requests mutual TLS and
+//! session-binding proofs (GW-5, GW-6, GW-7).
+
+pub(crate) mod answer;
+pub(crate) mod authority;
+pub(crate) mod body;
+pub(crate) mod callers;
+pub(crate) mod fields;
+pub(crate) mod names;
+pub(crate) mod tunnels;

@@ -1,0 +1,4 @@
+//! `bowline run`: an egress for one command.
+
+mod bundle;
+mod environment;
