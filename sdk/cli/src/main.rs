@@ -31,5 +31,11 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
         }
         Command::Man { dir } => arguments::write_man_pages(&dir),
         Command::Pki { command } => pki::run(command),
+        #[cfg(target_os = "linux")]
+        Command::Egress(options) => egress::command::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Run(options) => run::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::RunKeeper(options) => run::keep(options),
     }
 }

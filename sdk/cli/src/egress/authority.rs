@@ -32,7 +32,7 @@ const LEAF_USE: Duration = Duration::from_secs(12 * 3600);
 pub(crate) struct AuthorityError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl AuthorityError {
-    fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(crate) fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(error.into())
     }
 }
