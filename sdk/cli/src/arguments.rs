@@ -68,6 +68,30 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PkiCommand,
     },
+    /// Give the requests of agents on this machine mutual TLS and proofs
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "\
+Agents of this user send `http://HOST/…` to it as their proxy, or, with --upstream, requests for
+that origin as to a server. Both leave as `https`, over connections of `bowline`.
+
+Example:
+  bowline egress --listen unix:/run/user/1000/egress.sock --allow https://mcp.example.com \\
+    --upstream https://mcp.example.com --cert pki/client.pem --key pki/client.key")]
+    Egress(crate::egress::command::EgressOptions),
+    /// Run an agent whose requests get mutual TLS and proofs, without a change to it
+    #[cfg(target_os = "linux")]
+    #[command(after_help = "\
+The command gets a proxy on loopback, for this user alone, and the variables that make HTTP stacks
+use and trust it. Requests to allowed origins leave over connections of `bowline`; other hosts are
+passed through. The exit status is the command's, or 128 and the number of the signal that ended it.
+
+Example:
+  bowline run --allow https://mcp.example.com --cert pki/client.pem --key pki/client.key \\
+    -- python agent.py")]
+    Run(crate::run::RunOptions),
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    RunKeeper(crate::run::KeeperOptions),
 }
 
 /// How the log is written. It goes to standard error.

@@ -3,12 +3,16 @@
 mod arguments;
 mod call;
 mod causes;
+#[cfg(target_os = "linux")]
+mod egress;
 mod failure;
 mod ingress;
 mod inspect;
 mod logging;
 mod pki;
 mod receipt;
+#[cfg(target_os = "linux")]
+mod run;
 mod secret;
 mod settings;
 mod text;
@@ -37,5 +41,11 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
         Command::Ingress(options) => ingress::run(*options),
         Command::Man { dir } => arguments::write_man_pages(&dir),
         Command::Pki { command } => pki::run(command),
+        #[cfg(target_os = "linux")]
+        Command::Egress(options) => egress::command::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Run(options) => run::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::RunKeeper(options) => run::keep(options),
     }
 }

@@ -1,11 +1,17 @@
 //! The command as its users run it.
 
+#[cfg(target_os = "linux")]
+mod agents;
 mod call;
 mod call_errors;
+#[cfg(target_os = "linux")]
+mod egress;
 mod ingress;
 mod inspect;
 mod oidc;
 mod ops;
 mod pki;
+#[cfg(target_os = "linux")]
+mod run;
 mod settings;
 mod support;

@@ -1,0 +1,116 @@
+//! Which user a connection is of (GW-5).
+
+use std::net::{IpAddr, SocketAddr};
+
+/// A user id as the kernel shows it to this process.
+pub(crate) type Uid = u32;
+
+/// The one user that may connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Callers {
+    own: Uid,
+    overflow: Uid,
+    /// Whether this process sees every user id of the machine: then the overflow id is a user's.
+    all_mapped: bool,
+}
+
+impl Callers {
+    /// This process's own user.
+    pub(crate) fn own() -> Self {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let overflow = read("/proc/sys/kernel/overflowuid");
+        Self {
+            own: rustix::process::geteuid().as_raw(),
+            overflow: overflow.trim().parse().unwrap_or(65534),
+            all_mapped: maps_all(&read("/proc/self/uid_map")),
+        }
+    }
+
+    /// Whether a connection of this user may be used. An id that this process's user namespace does
+    /// not map is shown as the overflow id, and must not look like a user of that id.
+    pub(crate) fn admits(&self, uid: Uid) -> bool {
+        uid == self.own && (uid != self.overflow || self.all_mapped)
+    }
+
+    /// Looks up in the kernel's socket table which user holds the other end.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(crate) fn admits_tcp(&self, peer: SocketAddr, local: SocketAddr) -> std::io::Result<bool> {
+        for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            let table = match std::fs::read_to_string(path) {
+                Ok(table) => table,
+                // A kernel without IPv6.
+                Err(error)
+                    if path.ends_with('6') && error.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(uid) = owner(&table, peer, local) {
+                return Ok(self.admits(uid));
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether a `uid_map` maps every id to itself, as outside of user namespaces.
+fn maps_all(uid_map: &str) -> bool {
+    let mut lines = uid_map.lines();
+    let line: Vec<&str> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    lines.next().is_none() && line == ["0", "0", "4294967295"]
+}
+
+/// The owner of the socket whose own address is `local_of_socket` and whose peer is `remote`, in
+/// the text of `/proc/net/tcp` or `tcp6`.
+///
+/// Only an established socket counts that a process still holds: the kernel shows one without a
+/// process as root's.
+fn owner(table: &str, local_of_socket: SocketAddr, remote: SocketAddr) -> Option<Uid> {
+    const ESTABLISHED: &str = "01";
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, peer, state, _, _, _, uid, _, inode, ..] = fields[..] else {
+            return None;
+        };
+        let is_it = state == ESTABLISHED
+            && inode != "0"
+            && address(local) == Some(plain(local_of_socket))
+            && address(peer) == Some(plain(remote));
+        is_it.then(|| uid.parse().ok()).flatten()
+    })
+}
+
+/// `0100007F:1F90`: words of 32 bits in the machine's byte order, and the port.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let words: Option<Vec<[u8; 4]>> = address
+        .as_bytes()
+        .chunks(8)
+        .map(|word| {
+            let word = u32::from_str_radix(str::from_utf8(word).ok()?, 16).ok()?;
+            Some(word.to_ne_bytes())
+        })
+        .collect();
+    let bytes = words?.concat();
+    let ip = match *bytes {
+        [a, b, c, d] => IpAddr::from([a, b, c, d]),
+        _ => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+    };
+    Some(plain(SocketAddr::new(ip, port)))
+}
+
+/// An IPv6 socket may hold an IPv4 connection.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests;

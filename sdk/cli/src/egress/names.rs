@@ -1,0 +1,297 @@
+//! Which origin a request is for, if all that it says about that agrees (GW-6).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::Scheme;
+use http::{HeaderMap, Method, StatusCode, Version};
+
+use super::answer::Refused;
+
+const HTTPS_PORT: u16 = 443;
+
+/// A host and a port, to be compared: the host in lower case, without a dot at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HostPort {
+    host: String,
+    port: u16,
+}
+
+impl HostPort {
+    /// Reads `host[:port]`, an IPv6 address in brackets; without a port it is 443.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        let port = match port {
+            None => HTTPS_PORT,
+            // `parse` alone would take a sign.
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok()?,
+            Some(_) => return None,
+        };
+        let host = host_name(host)?;
+        (port != 0).then_some(Self { host, port })
+    }
+
+    /// The host; an IPv6 address in brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.host.trim_matches(['[', ']']).parse().ok()
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            HTTPS_PORT => f.write_str(&self.host),
+            port => write!(f, "{}:{port}", self.host),
+        }
+    }
+}
+
+fn host_name(text: &str) -> Option<String> {
+    if let Some(inner) = text.strip_prefix('[') {
+        let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
+        return Some(format!("[{address}]"));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let is_name = name.len() <= 253 && name.split('.').all(label);
+    // `127.1`, `0x7f.1` and `2130706433` are addresses to some resolvers: a last label that begins
+    // with a digit is allowed in an address of four decimal numbers only (WHATWG URL section 3.5).
+    let last = name.rsplit('.').next()?;
+    let is_number = last.starts_with(|c: char| c.is_ascii_digit());
+    if !is_name || (is_number && name.parse::<IpAddr>().is_err()) {
+        return None;
+    }
+    Some(name.to_ascii_lowercase())
+}
+
+/// The origins that the egress is for: `https`, with DNS names.
+#[derive(Clone, Debug)]
+pub(crate) struct Allowed(Vec<HostPort>);
+
+impl Allowed {
+    /// # Errors
+    /// An origin that is not `https://NAME[:PORT]`, or an IP address.
+    pub(crate) fn parse<'a>(origins: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut allowed = Vec::new();
+        for text in origins {
+            let bad = |why| format!("--allow {text}: {why}");
+            let origin = text
+                .strip_prefix("https://")
+                .ok_or_else(|| bad("an origin begins with https://"))?;
+            let origin = origin.strip_suffix('/').unwrap_or(origin);
+            if origin.contains(['/', '?', '#']) {
+                return Err(bad("an origin has no path"));
+            }
+            let name = HostPort::parse(origin).ok_or_else(|| bad("no host name, or a bad port"))?;
+            if name.ip().is_some() {
+                return Err(bad(
+                    "an IP address cannot be intercepted: the local authority's name constraints \
+                     exclude all addresses; allow a host name",
+                ));
+            }
+            if !allowed.contains(&name) {
+                allowed.push(name);
+            }
+        }
+        match allowed.is_empty() {
+            true => Err("no origin is allowed: name one with --allow".to_owned()),
+            false => Ok(Self(allowed)),
+        }
+    }
+
+    pub(crate) fn contains(&self, name: &HostPort) -> bool {
+        self.0.contains(name)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HostPort> {
+        self.0.iter()
+    }
+}
+
+/// What is known of an intercepted connection before its first request.
+#[derive(Clone, Debug)]
+pub(crate) struct Intercepted {
+    /// The authority of the `CONNECT`, an allowed origin.
+    pub(crate) connect: HostPort,
+    /// The name that the agent's TLS asked for.
+    pub(crate) sni: Option<String>,
+}
+
+/// A request inside an intercepted connection: whether it is for that connection's origin.
+///
+/// # Errors
+/// 421 if any of its names is of another origin, 400 if one cannot be read.
+pub(crate) fn check_intercepted(on: &Intercepted, request: &Parts) -> Result<(), Refused> {
+    match &on.sni {
+        // Without a port, since TLS names hosts.
+        Some(sni) if host_name(sni).as_deref() == Some(on.connect.host()) => {}
+        _ => return Err(misdirected("sni")),
+    }
+    if request.method == Method::CONNECT {
+        return Err(no_connect());
+    }
+    if let Some(scheme) = request.uri.scheme()
+        && *scheme != Scheme::HTTPS
+    {
+        return Err(misdirected("scheme"));
+    }
+    let target = target(request)?;
+    let host = host(request)?;
+    if request.version < Version::HTTP_2 && host.is_none() {
+        return Err(malformed("host_missing"));
+    }
+    if target.is_none() && host.is_none() {
+        return Err(malformed("host_missing"));
+    }
+    for (name, reason) in [(target, "target"), (host, "host")] {
+        if name.is_some_and(|name| name != on.connect) {
+            return Err(misdirected(reason));
+        }
+    }
+    Ok(())
+}
+
+/// A request to the proxy itself in absolute form: `http://host[:port]` means the allowed `https`
+/// origin of that host and port, 443 where none is written.
+///
+/// # Errors
+/// As [`check_intercepted`]; 403 for an origin that is not allowed.
+pub(crate) fn check_absolute(allowed: &Allowed, request: &Parts) -> Result<HostPort, Refused> {
+    if request.uri.scheme() != Some(&Scheme::HTTP) {
+        return Err(Refused::new(
+            StatusCode::BAD_REQUEST,
+            "scheme",
+            "an https origin is reached by CONNECT, or by http:// in an absolute target",
+        ));
+    }
+    let target = target(request)?.ok_or_else(|| malformed("target"))?;
+    match host(request)? {
+        None if request.version < Version::HTTP_11 => {}
+        None => return Err(malformed("host_missing")),
+        Some(host) if host == target => {}
+        Some(_) => return Err(misdirected("host")),
+    }
+    match allowed.contains(&target) {
+        true => Ok(target),
+        false => Err(Refused::new(
+            StatusCode::FORBIDDEN,
+            "not_allowed",
+            "this origin is not allowed: --allow names those that are",
+        )),
+    }
+}
+
+/// A request to a reverse proxy for one origin: its `Host` is that origin, or one of `own`, the
+/// names of the listener (GW-5). `None`: any, as on a Unix socket.
+///
+/// # Errors
+/// As [`check_intercepted`].
+pub(crate) fn check_reverse(
+    upstream: &HostPort,
+    own: Option<&[HostPort]>,
+    request: &Parts,
+) -> Result<(), Refused> {
+    let Some(own) = own else { return Ok(()) };
+    let host = match host(request)? {
+        Some(host) => host,
+        None => target(request)?.ok_or_else(|| malformed("host_missing"))?,
+    };
+    match host == *upstream || own.contains(&host) {
+        true => Ok(()),
+        false => Err(misdirected("host")),
+    }
+}
+
+/// The names by which a listener on loopback is reached.
+pub(crate) fn own_names(port: u16) -> Vec<HostPort> {
+    ["localhost", "127.0.0.1", "[::1]"]
+        .map(|host| HostPort {
+            host: host.to_owned(),
+            port,
+        })
+        .into()
+}
+
+/// An absolute target's authority, or `:authority`.
+fn target(request: &Parts) -> Result<Option<HostPort>, Refused> {
+    let Some(authority) = request.uri.authority() else {
+        return Ok(None);
+    };
+    let name = HostPort::parse(authority.as_str());
+    name.map(Some).ok_or_else(|| malformed("target"))
+}
+
+fn host(request: &Parts) -> Result<Option<HostPort>, Refused> {
+    let mut fields = request.headers.get_all(HOST).iter();
+    let field = match (fields.next(), fields.next()) {
+        (_, Some(_)) => return Err(malformed("host")),
+        (None, None) => return Ok(None),
+        (Some(field), None) => field,
+    };
+    let name = field.to_str().ok().and_then(HostPort::parse);
+    name.map(Some).ok_or_else(|| malformed("host"))
+}
+
+/// Refuses what leaves HTTP: nothing would know what is said after it.
+pub(crate) fn check_upgrade(headers: &HeaderMap) -> Result<(), Refused> {
+    let is_websocket = headers.get_all(http::header::UPGRADE).iter().any(|field| {
+        let mut protocols = field.as_bytes().split(|&byte| byte == b',');
+        protocols.any(|protocol| {
+            let name = protocol.split(|&byte| byte == b'/').next();
+            name.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+        })
+    });
+    match is_websocket {
+        false => Ok(()),
+        true => Err(Refused::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "websocket",
+            "WebSocket is not supported: no proof covers what comes after the handshake",
+        )),
+    }
+}
+
+fn misdirected(reason: &'static str) -> Refused {
+    Refused::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        reason,
+        "the connection and the request name different origins",
+    )
+}
+
+fn malformed(reason: &'static str) -> Refused {
+    Refused::new(
+        StatusCode::BAD_REQUEST,
+        reason,
+        "the request names no host, several, or one that cannot be read",
+    )
+}
+
+fn no_connect() -> Refused {
+    Refused::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "connect",
+        "CONNECT is not supported inside a connection",
+    )
+}
+
+#[cfg(test)]
+mod tests;
