@@ -152,6 +152,7 @@ async fn values_that_are_wrong_by_themselves() {
         "http://example.com",
     ] {
         let mut command = checked.scene.command(upstream);
+        command.arg("--check");
         let (code, text) = outcome(command.args(checked.scene.jwt_options()));
         assert_eq!(code, Some(2), "{text}");
         assert!(text.contains("GW-2"), "{text}");
