@@ -26,7 +26,7 @@ use crate::conn::live::Connection;
 use crate::conn::unprocessed::Unprocessed;
 use crate::error::{BoxError, Error, ErrorKind, Step};
 use crate::observe::ConnectionUse;
-use crate::pool::{Checkout, Persistence, WriteError};
+use crate::pool::{Checkout, Persistence, Resend, WriteError};
 
 /// How often a request may be refused unprocessed before it fails. The end of a connection that had
 /// carried other requests does not count here, but against [`MAX_ENDS`].
@@ -141,7 +141,14 @@ impl Exchange<'_> {
         let token = plan.token.as_ref();
         let identity = client.identities.for_request(token, plan.certificate)?;
         loop {
-            let mut checkout = client.pool.pick(&plan.origin, &identity, token).await?;
+            let resend = match plan.is_repeatable {
+                true => Resend::Allowed,
+                false => Resend::Never,
+            };
+            let mut checkout = client
+                .pool
+                .pick(&plan.origin, &identity, token, resend)
+                .await?;
             let connection = checkout.connection().clone();
             if plan.http2_only && connection.facts.http() != HttpVersion::H2 {
                 checkout.release();

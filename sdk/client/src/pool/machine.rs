@@ -234,7 +234,8 @@ impl Machine {
                 entry.opening -= 1;
                 entry.speaks = Some(new.http);
                 entry.ahead.opened(new.took);
-                entry.members.push(Member::new(now, &self.limits, new));
+                let member = Member::new(now, &self.limits, new);
+                entry.members.push(Box::new(member));
                 let until = now + self.limits.idle;
                 self.idle.note(&mut entry.idle, key_id, until);
             }
@@ -245,7 +246,7 @@ impl Machine {
                 let is_open = entry.member(old).is_some_and(|old| old.is_open());
                 let mut member = Member::new(now, &self.limits, new);
                 member.prepares_for = is_open.then_some(old);
-                entry.members.push(member);
+                entry.members.push(Box::new(member));
                 let until = now + self.limits.idle;
                 self.idle.note(&mut entry.idle, key_id, until);
             }

@@ -31,7 +31,8 @@ use crate::origin::Origin;
 
 pub(crate) use checkout::{Checkout, KeepAlive, Persistence, WriteError};
 use destinations::Destinations;
-use machine::{Action, Ending, KeyId, Machine, Resend, WaiterId};
+pub(crate) use machine::Resend;
+use machine::{Action, Ending, KeyId, Machine, WaiterId};
 use opening::Predecessor;
 
 /// The connections of a client.
@@ -48,7 +49,7 @@ struct State {
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
     destinations: Destinations,
-    live: HashMap<ConnectionId, Live>,
+    live: HashMap<ConnectionId, Live, lru::DefaultHasher>,
     waiters: HashMap<WaiterId, Waiter>,
     last_waiter: u64,
     ahead: Ahead,
@@ -97,7 +98,7 @@ impl Pool {
                 machine: Machine::new(limits),
                 actions: Vec::new(),
                 destinations: Destinations::new(),
-                live: HashMap::new(),
+                live: HashMap::default(),
                 waiters: HashMap::new(),
                 last_waiter: 0,
                 ahead: Ahead::default(),
@@ -120,8 +121,9 @@ impl Pool {
         origin: &Origin,
         identity: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
+        resend: Resend,
     ) -> Result<Checkout, Error> {
-        let mut waiting = match self.want(origin, identity, token) {
+        let mut waiting = match self.want(origin, identity, token, resend) {
             Ok(checkout) => return Ok(checkout),
             Err(waiting) => waiting,
         };
@@ -145,6 +147,7 @@ impl Pool {
         origin: &Origin,
         identity: &Arc<IdentityConfig>,
         token: Option<&AccessToken>,
+        resend: Resend,
     ) -> Result<Checkout, Waiting> {
         let mut state = self.lock();
         state.last_waiter += 1;
@@ -152,7 +155,7 @@ impl Pool {
         loop {
             // Looked up each time: while the lock was free, the key may have been forgotten.
             let key = state.key(origin, identity);
-            let (pick, deferred) = state.pick(self, key, waiter, token);
+            let (pick, deferred) = state.pick(self, key, waiter, token, resend);
             drop(state);
             deferred.run();
             match pick {
@@ -335,13 +338,14 @@ impl State {
         key: KeyId,
         waiter: WaiterId,
         token: Option<&AccessToken>,
+        resend: Resend,
     ) -> (Pick, Deferred) {
         let live = &self.live;
         let holds = |id| {
             let connection = token.and_then(|token| Some((token, live.get(&id)?)));
             connection.is_some_and(|(token, live)| live.connection.bound.holds(token))
         };
-        let wanted = machine::Event::Wanted(waiter, Resend::Never);
+        let wanted = machine::Event::Wanted(waiter, resend);
         let actions = &mut self.actions;
         self.machine
             .handle(Instant::now(), key, wanted, holds, actions);

@@ -19,8 +19,9 @@ const MAX_STREAMLESS: usize = 2;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct KeyState {
-    /// In the order of their last return.
-    pub(super) members: Vec<Member>,
+    /// In the order of their last return. Boxed, because a returned one moves to the end.
+    #[expect(clippy::vec_box, reason = "64 members are moved for each request otherwise")]
+    pub(super) members: Vec<Box<Member>>,
     /// Requests without a connection, in order of arrival.
     pub(super) waiting: BTreeMap<WaiterId, Resend>,
     /// Openings under way.
@@ -42,7 +43,8 @@ pub(super) struct KeyState {
 impl KeyState {
     /// From the last returned on: a connection that is looked for is one that is in use.
     pub(super) fn member(&mut self, id: ConnectionId) -> Option<&mut Member> {
-        self.members.iter_mut().rev().find(|m| m.id == id)
+        let mut members = self.members.iter_mut().rev();
+        members.find(|m| m.id == id).map(|m| &mut **m)
     }
 
     /// A connection for one more request: one that holds its proof, else the last returned; else
@@ -65,14 +67,15 @@ impl KeyState {
             } else if member.is_stale(now, habit) {
                 &mut stale
             } else if !has_choice || holds(member.id) {
-                return self.members.get_mut(index);
+                return self.members.get_mut(index).map(|m| &mut **m);
             } else {
                 &mut last_returned
             };
             place.get_or_insert(index);
         }
         let stale = stale.filter(|_| takes_stale);
-        self.members.get_mut(last_returned.or(preparing).or(stale)?)
+        let chosen = last_returned.or(preparing).or(stale)?;
+        self.members.get_mut(chosen).map(|m| &mut **m)
     }
 
     pub(super) fn assign_free(&mut self, now: Instant, id: KeyId, actions: &mut Vec<Action>) {
@@ -192,7 +195,7 @@ impl KeyState {
     /// The connection that would be let go first for being idle.
     pub(super) fn longest_idle(&mut self) -> Option<&mut Member> {
         let idle = self.members.iter_mut().filter(|m| m.is_idle());
-        idle.min_by_key(|m| m.idle_until)
+        idle.min_by_key(|m| m.idle_until).map(|m| &mut **m)
     }
 
     /// When the key is to be looked at.
@@ -277,7 +280,7 @@ impl KeyState {
             };
             self.habits.add(now, end, open);
         }
-        Some(member)
+        Some(*member)
     }
 
     /// A successor is ready: the connection that it replaces takes no more requests.
