@@ -394,7 +394,10 @@ async fn unusable_keys_in_a_set_do_not_affect_the_others_and_the_log_names_them(
         None
     );
     let logged = log.text();
-    let line = logged.lines().find(|line| line.contains("k8")).unwrap();
+    let line = logged
+        .lines()
+        .find(|line| line.contains("8 (k8): "))
+        .unwrap();
     assert!(line.contains("usable=1 unusable=8"), "{line}");
     for which in [
         "0 (k0): ",

@@ -18,7 +18,11 @@ impl Log {
             tracing::subscriber::set_global_default(subscriber).unwrap();
             log
         });
-        LOG.clone()
+        let log = LOG.clone();
+        // A callsite that another test reached just as the subscriber was set may have been found
+        // without one, and would stay silent.
+        tracing::callsite::rebuild_interest_cache();
+        log
     }
 
     pub(crate) fn text(&self) -> String {

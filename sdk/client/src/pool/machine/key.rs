@@ -20,7 +20,10 @@ const MAX_STREAMLESS: usize = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct KeyState {
     /// In the order of their last return. Boxed, because a returned one moves to the end.
-    #[expect(clippy::vec_box, reason = "64 members are moved for each request otherwise")]
+    #[expect(
+        clippy::vec_box,
+        reason = "64 members are moved for each request otherwise"
+    )]
     pub(super) members: Vec<Box<Member>>,
     /// Requests without a connection, in order of arrival.
     pub(super) waiting: BTreeMap<WaiterId, Resend>,
