@@ -281,7 +281,6 @@ async fn an_absolute_target_leaves_as_https_with_a_proof() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "open: it hangs in the test, not yet understood"]
 async fn tunnels_never_lead_here_nor_to_metadata() {
     let world = World::new("egress-tunnels");
     let running = Running::start(&mut world.run(&[])).await;
@@ -317,7 +316,7 @@ async fn tunnels_never_lead_here_nor_to_metadata() {
     let running = Running::start(&mut world.run(&["--others", "refuse"])).await;
     let answer = running.say("CONNECT other.example:443 HTTP/1.0\r\n\r\n");
     let answer = answer.await;
-    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.0 403"), "{answer}");
     assert!(answer.contains("--allow https://other.example"), "{answer}");
     running.end().await;
 }

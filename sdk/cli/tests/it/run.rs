@@ -156,7 +156,6 @@ async fn signals_reach_the_command() {
 
 /// Also what has left the command's process group and session.
 #[tokio::test]
-#[ignore = "open: it hangs in the test, not yet understood"]
 async fn a_killed_run_leaves_no_process_and_its_directory_goes_at_the_next_start() {
     let world = World::new("run-killed");
     let running =
