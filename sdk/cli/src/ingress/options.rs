@@ -72,6 +72,7 @@ impl Options {
     /// The files that they name, and that are watched.
     pub(crate) fn files(&self) -> Vec<&Path> {
         let mut files: Vec<&Path> = vec![&self.cert, &self.key, &self.client_ca];
+        files.extend(self.ticket_keys.as_deref());
         files.extend(self.tokens.files());
         files.extend(self.policy.resource_metadata.as_deref());
         let receipt = self.passing.receipt_key.as_ref();

@@ -169,7 +169,8 @@ fn tls_inputs(options: &Options) -> Inputs {
         policy.public.is_empty(),
         policy.resource_metadata.is_some()
     );
-    let files: [&Path; 3] = [&options.cert, &options.key, &options.client_ca];
+    let mut files: Vec<&Path> = vec![&options.cert, &options.key, &options.client_ca];
+    files.extend(options.ticket_keys.as_deref());
     Inputs::of(&[&demand], &files)
 }
 

@@ -64,6 +64,11 @@ async fn what_cannot_be_together_says_why() {
         (&["--dpop-nonces"], "--policy follow or require-bound"),
         (&["--binding-only"], "give only one of them"),
         (
+            &["--policy", "follow", "--ticket-keys", "keys"],
+            "could use every stolen token there (T8)",
+        ),
+        (&["--observe", "--ticket-keys", "keys"], "require-session"),
+        (
             &["--introspect", "https://as.example/i"],
             "give only one of them",
         ),
