@@ -63,7 +63,7 @@ npm folder:
         && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; }
 
 # What takes too long for every change, or comes from outside. Summaries go to docs/evidence/, for a commit.
-nightly: mcp-suite load leaks publishable
+nightly: mcp-suite load leaks chaos publishable
 
 # Whether each package builds from what would be uploaded, and the facade with the oldest Rust that users may have.
 publishable:
@@ -80,6 +80,10 @@ mcp-suite: (npm "mcp-suite")
 # Bounds of a server under 10,000 silent connections, 100,000 tokens and 1,000,000 `jti` (docs/src/server-benchmarks.md).
 load:
     cargo bench -p bowline-server --bench load
+
+# 100,000 requests over connections that are cut, replaced ahead and refused: no proof on a wrong connection, none lost.
+chaos:
+    BOWLINE_REQUESTS=100000 cargo test -p bowline-http-client --test chaos -- --nocapture
 
 # Every test with everything shown, at TRACE, searched for the keys, tokens, proofs and exporter values that the tests make.
 # Options go to `cargo test`, as in `just leaks -p bowline-mcp`.
