@@ -133,7 +133,7 @@ impl ProducesTickets for TicketKeys {
         true
     }
 
-    /// [`ShortLivedTickets`](super::tickets::ShortLivedTickets) has one.
+    /// `ShortLivedTickets`, which wraps it, has one.
     fn lifetime(&self) -> u32 {
         0
     }
