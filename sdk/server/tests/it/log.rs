@@ -13,6 +13,8 @@ impl Log {
             let log = Log::default();
             let subscriber = tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::TRACE)
+                // Another package of the workspace may have switched colours on.
+                .with_ansi(false)
                 .with_writer(log.clone())
                 .finish();
             tracing::subscriber::set_global_default(subscriber).unwrap();
