@@ -125,6 +125,11 @@ pub(crate) fn run(options: KeeperOptions) -> Result<ExitCode, Failure> {
         loop {
             let reaped = processes::reap();
             if let Some((_, status)) = reaped.into_iter().find(|(pid, _)| *pid == child) {
+                // If `bowline run` is gone, the thread has ended the command and is not done: it ends
+                // what else is left, and then this process. To return here would leave the rest alone.
+                if getppid() != Some(parent) {
+                    return std::future::pending().await;
+                }
                 return Ok(ExitCode::from(processes::exit_code(status)));
             }
             tokio::select! {
