@@ -29,6 +29,9 @@ pub(super) enum Went {
     Answered(StatusCode, String),
     /// The connection takes no more, and the request was not sent.
     Unsent,
+    /// hyper says that the server sent GOAWAY without an error, and not whether the request was above
+    /// its last stream (RFC 9113 section 6.8). The caller compares with what the upstream has seen.
+    EndedByGoaway,
     Failed(String),
 }
 
@@ -63,7 +66,13 @@ impl H2 {
         let response = match within(self.sender.try_send_request(request)).await {
             Ok(response) => response,
             Err(error) if error.message().is_some() => return Went::Unsent,
-            Err(error) => return Went::Failed(format!("{:?}", error.into_error())),
+            Err(error) => {
+                let error = error.into_error();
+                return match is_goaway(&error) {
+                    true => Went::EndedByGoaway,
+                    false => Went::Failed(format!("{error:?}")),
+                };
+            }
         };
         let status = response.status();
         match within(response.into_body().collect()).await {
@@ -74,6 +83,14 @@ impl H2 {
             Err(error) => Went::Failed(format!("{error:?}")),
         }
     }
+}
+
+fn is_goaway(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let error = source.and_then(|source| source.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| {
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    })
 }
 
 /// Many of them, until it is told to stop or the server takes no more.
@@ -129,7 +146,8 @@ impl Load {
         assert_eq!(counts.unsent.load(Ordering::SeqCst), 0);
     }
 
-    /// Waits until the server has taken away every connection.
+    /// Waits until the server has taken away every connection. Returns how many requests were
+    /// answered: the upstream must have seen no others.
     pub(super) async fn until_drained(self) -> usize {
         let counts = self.finish().await;
         let unsent = counts.unsent.load(Ordering::SeqCst);
@@ -157,7 +175,7 @@ async fn work(mut connection: H2, counts: Arc<Counts>) {
                 counts.failures.lock().unwrap().push(failure);
                 return;
             }
-            Went::Unsent => {
+            Went::Unsent | Went::EndedByGoaway => {
                 counts.unsent.fetch_add(1, Ordering::SeqCst);
                 return;
             }
