@@ -49,11 +49,17 @@ pub(crate) async fn measure(options: &Options, figures: &mut Figures, fixture: &
             for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
                 let micros = measured.each_ref().map(|(who, latencies)| {
                     let micros = quantile(latencies, share).as_secs_f64() * 1e6;
-                    figures.record(format!("{part}.at{percent}.{who}.{name}_microseconds"), micros);
+                    figures.record(
+                        format!("{part}.at{percent}.{who}.{name}_microseconds"),
+                        micros,
+                    );
                     micros
                 });
                 let [ours, theirs] = micros;
-                figures.record(format!("{part}.at{percent}.{name}.vs_reqwest"), ours / theirs);
+                figures.record(
+                    format!("{part}.at{percent}.{name}.vs_reqwest"),
+                    ours / theirs,
+                );
             }
         }
         figures.record(

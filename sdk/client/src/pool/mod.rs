@@ -30,9 +30,9 @@ use crate::observe::ahead::{Ahead, Learned};
 use crate::origin::Origin;
 
 pub(crate) use checkout::{Checkout, KeepAlive, Persistence, WriteError};
+use decided::Deferred;
 use destinations::Destinations;
 pub(crate) use machine::Resend;
-use decided::Deferred;
 use machine::{Action, Ending, KeyId, Machine, WaiterId};
 
 /// The connections of a client.
@@ -380,7 +380,6 @@ impl State {
         self.ahead.never_used += u64::from(is_unused);
         live
     }
-
 }
 
 /// What a request that wants a connection gets.

@@ -209,7 +209,8 @@ async fn a_deployment_opens_nothing_ahead() {
 /// A certificate's end is foreseen, too: where another one is held, its first request finds a
 /// connection.
 #[tokio::test]
-async fn a_certificate_in_use_that_is_about_to_expire_opens_a_connection_with_the_one_that_is_held() {
+async fn a_certificate_in_use_that_is_about_to_expire_opens_a_connection_with_the_one_that_is_held()
+{
     for holds_another in [true, false] {
         let fixture = Fixture::new();
         let server = fixture.server(CyclingOptions::alpn(Alpn::Http2));
