@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::secret::SecretAt;
+
 /// Send an HTTP request with a token, and prove it: curl for session-bound tokens
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -58,7 +60,7 @@ pub(crate) struct CallOptions {
     pub(crate) cacert: Option<PathBuf>,
     /// The access token
     #[arg(long, value_name = "TOKEN|@FILE|-")]
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<SecretAt>,
     /// The key that a DPoP-bound token is bound to, PEM (PKCS #8)
     #[arg(long, value_name = "FILE")]
     pub(crate) dpop_key: Option<PathBuf>,

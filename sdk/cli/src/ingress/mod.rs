@@ -9,7 +9,6 @@ mod ops;
 mod options;
 mod plan;
 mod proxy;
-mod secret;
 mod serve;
 mod tokens;
 mod values;

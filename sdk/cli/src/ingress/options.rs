@@ -6,8 +6,8 @@ use std::time::Duration;
 use bowline::server::{AcceptPolicy, Origin};
 use clap::{Args, ValueEnum};
 
-use super::secret::SecretAt;
 use super::values::{ListenAt, Pattern, UpstreamAt, duration, size};
+use crate::secret::SecretAt;
 
 /// Check tokens and proofs in front of a server in any language
 ///

@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod drain;
+mod idle;
 mod load;
 mod reload;
 
