@@ -6,9 +6,12 @@ mod causes;
 #[cfg(target_os = "linux")]
 mod egress;
 mod failure;
+mod identity;
 mod ingress;
 mod inspect;
 mod logging;
+mod ops;
+mod passing;
 mod pki;
 mod receipt;
 #[cfg(target_os = "linux")]
@@ -16,6 +19,7 @@ mod run;
 mod secret;
 mod settings;
 mod text;
+mod values;
 
 use std::process::ExitCode;
 
