@@ -12,6 +12,8 @@ mod inspect;
 mod logging;
 mod ops;
 mod passing;
+#[cfg(target_os = "linux")]
+mod pem_text;
 mod pki;
 mod receipt;
 #[cfg(target_os = "linux")]
@@ -46,7 +48,7 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
         Command::Man { dir } => arguments::write_man_pages(&dir),
         Command::Pki { command } => pki::run(command),
         #[cfg(target_os = "linux")]
-        Command::Egress(options) => egress::command::run(&options),
+        Command::Egress(options) => egress::command::run(*options),
         #[cfg(target_os = "linux")]
         Command::Run(options) => run::run(&options),
         #[cfg(target_os = "linux")]
