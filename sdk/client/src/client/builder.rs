@@ -236,9 +236,11 @@ impl Builder {
             binding,
             observers,
         };
+        let identities = Identities::new(self.identity, self.retired, self.trust, self.http)?;
+        let identities = Arc::new(identities);
         Ok(Client(Arc::new(Inner {
-            pool: Pool::new(connector, self.limits),
-            identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
+            pool: Pool::new(connector, identities.clone(), self.limits),
+            identities,
             plaintext_on_loopback: self.plaintext_on_loopback,
             replay_limit: self.replay_limit.unwrap_or(COPY_LIMIT),
             recent_origins: RecentOrigins::default(),
