@@ -6,9 +6,14 @@ mod causes;
 #[cfg(target_os = "linux")]
 mod egress;
 mod failure;
+mod identity;
 mod ingress;
 mod inspect;
 mod logging;
+mod ops;
+mod passing;
+#[cfg(target_os = "linux")]
+mod pem_text;
 mod pki;
 mod receipt;
 #[cfg(target_os = "linux")]
@@ -16,6 +21,7 @@ mod run;
 mod secret;
 mod settings;
 mod text;
+mod values;
 
 use std::process::ExitCode;
 
@@ -42,7 +48,7 @@ fn run(arguments: arguments::Arguments) -> Result<ExitCode, Failure> {
         Command::Man { dir } => arguments::write_man_pages(&dir),
         Command::Pki { command } => pki::run(command),
         #[cfg(target_os = "linux")]
-        Command::Egress(options) => egress::command::run(&options),
+        Command::Egress(options) => egress::command::run(*options),
         #[cfg(target_os = "linux")]
         Command::Run(options) => run::run(&options),
         #[cfg(target_os = "linux")]

@@ -3,8 +3,10 @@
 //!
 //! The file's values become the defaults of clap's arguments: clap's own order (command line,
 //! variable, default) is then the order that is wanted, and a value of the file goes through the
-//! same parser as one of the command line.
+//! same parser as one of the command line. A table of the file, such as an `[[origin]]`, is handed on
+//! as a [`Table`], whose reader is the option's.
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -12,8 +14,11 @@ use clap::builder::Str;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches};
 
+pub(crate) use self::table::{Fields, Table};
 use crate::arguments::Arguments;
 use crate::failure::Failure;
+
+mod table;
 
 /// Names that differ more than this are not suggested.
 const ALIKE: f64 = 0.7;
@@ -204,13 +209,20 @@ fn set(
 ) -> Result<(clap::Id, Vec<String>), String> {
     let arg = option(command, key).ok_or_else(|| unknown(command, key, global))?;
     let takes_many = matches!(arg.get_action(), ArgAction::Append);
-    let values = match value {
-        toml::Value::Array(items) if takes_many => items.iter().map(plain).collect(),
-        other => plain(other).map(|value| vec![value]),
+    let takes_tables = arg.get_value_parser().type_id() == TypeId::of::<Table>();
+    let read = |value: &toml::Value| match value {
+        toml::Value::Table(_) if takes_tables => Some(value.to_string()),
+        _ if takes_tables => None,
+        other => plain(other),
     };
-    let values = values.ok_or_else(|| match takes_many {
-        true => format!("`{key}` takes a list of plain values"),
-        false => format!("`{key}` takes one plain value"),
+    let values = match value {
+        toml::Value::Array(items) if takes_many => items.iter().map(read).collect(),
+        other => read(other).map(|value| vec![value]),
+    };
+    let values = values.ok_or_else(|| match (takes_many, takes_tables) {
+        (_, true) => format!("`{key}` takes tables: begin each with [[{key}]]"),
+        (true, false) => format!("`{key}` takes a list of plain values"),
+        (false, false) => format!("`{key}` takes one plain value"),
     })?;
     Ok((arg.get_id().clone(), values))
 }
@@ -240,18 +252,22 @@ fn plain(value: &toml::Value) -> Option<String> {
 }
 
 fn unknown(command: &clap::Command, key: &str, global: &[String]) -> String {
-    let known = long_options(command)
-        .into_iter()
-        .chain(global.iter().cloned());
-    let nearest = known
-        .map(|long| (strsim::jaro_winkler(&long, key), long))
-        .filter(|(alike, _)| *alike > ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((_, long)) => format!("unknown key `{key}`; did you mean `{long}`?"),
+    let known = long_options(command);
+    let known = known.iter().chain(global).map(String::as_str);
+    match nearest(key, known) {
+        Some(long) => format!("unknown key `{key}`; did you mean `{long}`?"),
         None => format!(
             "unknown key `{key}`; `bowline {} --help` lists the options",
             command.get_name()
         ),
     }
+}
+
+/// The name that was probably meant.
+fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::jaro_winkler(name, key), name))
+        .filter(|(alike, _)| *alike > ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }

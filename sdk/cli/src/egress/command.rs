@@ -1,94 +1,102 @@
-//! `bowline egress`: an egress for the agents of this user.
+//! `bowline egress`: its options.
 
-use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::time::Duration;
 
-use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
 
-use super::counts::{Counts, Report};
-use super::names::Allowed;
-use super::proxy::{Patience, Proxy};
-use super::serve::{Address, Listener};
-use super::tunnels::{Others, TunnelPolicy};
-use super::{OriginOptions, is_behind_proxy};
+use super::origins::{self, OriginOptions};
+use super::serve::Address;
+use super::service::Running;
+use super::tunnels::Others;
+use crate::arguments::Command;
 use crate::failure::Failure;
+use crate::ops::{self, AdminOptions, Configuration};
+use crate::values::duration;
 
-#[derive(Debug, Args)]
+/// Give the requests of agents on this machine mutual TLS and proofs
+#[derive(Clone, Debug, Args)]
 pub(crate) struct EgressOptions {
-    /// Where agents connect: ADDRESS:PORT on loopback, or unix:PATH
+    /// Where agents connect: ADDRESS:PORT on loopback, unix:PATH, or unix:@NAME (abstract)
     #[arg(long, value_name = "ADDRESS", value_parser = Address::parse)]
-    listen: Address,
+    pub(super) listen: Address,
+    /// Needed for unix:@NAME: such a socket has no permissions, so every process of this network
+    /// namespace can connect, and only the user that the kernel names for it decides
+    #[arg(long)]
+    pub(super) abstract_socket: bool,
     #[command(flatten)]
-    origins: OriginOptions,
+    pub(super) origins: OriginOptions,
     /// The allowed origin that gets the requests that are sent to this egress as to a server
     #[arg(long, value_name = "ORIGIN")]
-    upstream: Option<String>,
+    pub(super) upstream: Option<String>,
+    /// End the TLS of agents for allowed origins, so that they can use https:// URLs with this egress
+    /// as their proxy. For that a local authority is made and kept in DIR: it may sign for the names
+    /// of the allowed origins alone, for no address, and for 90 days. Agents must trust DIR/root.pem
+    #[arg(long, value_name = "DIR")]
+    pub(super) intercept: Option<PathBuf>,
     /// What happens to hosts that are not allowed; tunnels lead to port 443 and to no private range
     #[arg(long, value_enum, default_value = "refuse")]
-    others: Others,
+    pub(super) others: Others,
+    /// How long requests in flight may take when the egress ends
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+    pub(super) drain_timeout: Duration,
+    #[command(flatten)]
+    pub(super) admin: AdminOptions,
 }
 
-pub(crate) fn run(options: &EgressOptions) -> Result<ExitCode, Failure> {
-    let failed = |error: std::io::Error| Failure::failed(error);
-    let allowed = options.origins.allowed()?;
-    let upstream = match &options.upstream {
-        None => None,
-        Some(text) => {
-            let one = Allowed::parse([text.as_str()])
-                .map_err(|error| Failure::usage(error.replace("--allow", "--upstream")))?;
-            let upstream = one.iter().next().cloned().expect("one was parsed");
-            if !allowed.contains(&upstream) {
-                let message = format!("--upstream {text}: it must be allowed, too: --allow {text}");
-                return Err(Failure::usage(message));
-            }
-            Some(upstream)
-        }
-    };
-    let client = options.origins.client()?;
+pub(crate) fn run(options: EgressOptions) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(failed)?;
-    runtime.block_on(async {
-        let listener = Listener::bind(&options.listen).await?;
-        let proxy = Arc::new(Proxy {
-            client,
-            allowed,
-            authority: None,
-            upstream,
-            tunnels: TunnelPolicy {
-                others: options.others,
-                port: Some(443),
-                private_ranges: false,
-                own: listener.tcp_address().into_iter().collect(),
-            },
-            behind_proxy: is_behind_proxy(),
-            patience: Patience::default(),
-            counts: Counts::default(),
-        });
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut out = std::io::stderr();
-        let listening = match (&options.listen, listener.tcp_address()) {
-            (_, Some(address)) => address.to_string(),
-            (Address::Unix(path), None) => format!("unix:{}", path.display()),
-            (Address::Tcp(address), None) => address.to_string(),
-        };
-        // A closed standard error cannot be told about.
-        let _ = writeln!(
-            out,
-            "bowline: listening on {listening}, for processes of this user: each of them can send \
-             requests with this identity"
-        );
-        tokio::select! {
-            () = listener.serve(proxy.clone()) => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        .map_err(Failure::failed)?;
+    runtime.block_on(ops::run::<Running>(options))
+}
+
+impl Configuration for EgressOptions {
+    fn of(command: Command) -> Option<Self> {
+        match command {
+            Command::Egress(options) => Some(*options),
+            _ => None,
         }
-        let (counts, client) = (&proxy.counts, &proxy.client.stats());
-        let _ = writeln!(out, "bowline: {}", Report { counts, client });
-        Ok(ExitCode::SUCCESS)
-    })
+    }
+
+    fn admin(&self) -> &AdminOptions {
+        &self.admin
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        origins::files(&self.origins)
+    }
+
+    fn describe(&self) -> Map<String, Value> {
+        let others = self.others.to_possible_value();
+        let about = json!({
+            "origins": origins::describe(&self.origins),
+            "upstream": self.upstream,
+            "intercept": self.intercept,
+            "others": others.map(|others| others.get_name().to_owned()),
+        });
+        match about {
+            Value::Object(about) => about,
+            _ => Map::new(),
+        }
+    }
+
+    fn changed_but_fixed(&self, former: &Self) -> Vec<&'static str> {
+        let fixed = |options: &Self| {
+            [
+                ("--listen", options.listen.to_string()),
+                ("--intercept", format!("{:?}", options.intercept)),
+                ("--admin", format!("{:?}", options.admin)),
+                ("--drain-timeout", format!("{:?}", options.drain_timeout)),
+            ]
+        };
+        let pairs = fixed(self).into_iter().zip(fixed(former));
+        pairs
+            .filter(|((_, now), (_, then))| now != then)
+            .map(|((name, _), _)| name)
+            .collect()
+    }
 }

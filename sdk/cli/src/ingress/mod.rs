@@ -5,20 +5,20 @@ mod access;
 mod certificate;
 mod inputs;
 mod metadata;
-mod ops;
 mod options;
 mod plan;
 mod proxy;
 mod serve;
 mod tokens;
-mod values;
 
 use std::process::ExitCode;
 
 pub(crate) use self::options::Options;
 use self::plan::{Memory, Plan};
-use self::values::ListenAt;
+use self::serve::Running;
 use crate::failure::Failure;
+use crate::ops;
+use crate::values::ListenAt;
 
 /// Serves until it is told to end, or only checks.
 pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
@@ -29,7 +29,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match options.check {
             true => check(&options),
-            false => ops::run(options).await,
+            false => ops::run::<Running>(options).await,
         }
     })
 }

@@ -1,7 +1,7 @@
 //! `bowline ingress` as a service: reload, drain, admin, access log.
 
 mod access;
-mod admin;
+pub(crate) mod admin;
 mod drain;
 mod idle;
 mod load;
