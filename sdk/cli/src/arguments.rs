@@ -92,7 +92,7 @@ Examples:
   proof-scope = \"adaptive\"
   request-bound = [\"DELETE *\", \"/admin/*\"]
   token = { source = \"caller\" }")]
-    Egress(Box<crate::egress::command::EgressOptions>),
+    Egress(Box<crate::egress::options::EgressOptions>),
     /// Run an agent whose requests get mutual TLS and proofs, without a change to it
     #[cfg(target_os = "linux")]
     #[command(after_help = "\

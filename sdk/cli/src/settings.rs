@@ -14,14 +14,9 @@ use clap::builder::Str;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches};
 
-pub(crate) use self::table::{Fields, Table};
 use crate::arguments::Arguments;
 use crate::failure::Failure;
-
-mod table;
-
-/// Names that differ more than this are not suggested.
-const ALIKE: f64 = 0.7;
+use crate::table::{Table, nearest};
 
 /// Reads all that configures this run.
 pub(crate) fn read(args: impl Iterator<Item = OsString>) -> Result<Arguments, Failure> {
@@ -261,13 +256,4 @@ fn unknown(command: &clap::Command, key: &str, global: &[String]) -> String {
             command.get_name()
         ),
     }
-}
-
-/// The name that was probably meant.
-fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|name| (strsim::jaro_winkler(name, key), name))
-        .filter(|(alike, _)| *alike > ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }

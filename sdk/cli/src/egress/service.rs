@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,19 +10,31 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::authority::{Authority, AuthorityError};
-use super::command::EgressOptions;
 use super::counts::Counts;
 use super::names::{Allowed, HostPort};
+use super::options::EgressOptions;
 use super::origins::Origins;
 use super::proxy::{METRICS, Proxy, Settings};
 use super::serve::{Address, Listener};
 use super::tunnels::TunnelPolicy;
 use crate::causes::with_causes;
 use crate::failure::Failure;
-use crate::ops::Service;
 use crate::ops::access::InFlight;
 use crate::ops::metric_names::MetricNames;
+use crate::ops::{self, Configured, Service};
 use crate::values::ListenAt;
+
+/// Serves until it is told to end. `again` reads the options as they are to be now.
+pub(crate) fn run(
+    options: EgressOptions,
+    again: impl Fn() -> Result<Configured<EgressOptions>, Failure>,
+) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?;
+    runtime.block_on(ops::run::<Running>(options, again))
+}
 
 pub(crate) struct Running {
     /// Where it listens, with the port that was chosen for 0.

@@ -17,11 +17,14 @@ pub(crate) use self::options::Options;
 use self::plan::{Memory, Plan};
 use self::serve::Running;
 use crate::failure::Failure;
-use crate::ops;
+use crate::ops::{self, Configured};
 use crate::values::ListenAt;
 
-/// Serves until it is told to end, or only checks.
-pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
+/// Serves until it is told to end, or only checks. `again` reads the options as they are to be now.
+pub(crate) fn run(
+    options: Options,
+    again: impl Fn() -> Result<Configured<Options>, Failure>,
+) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -29,7 +32,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match options.check {
             true => check(&options),
-            false => ops::run::<Running>(options).await,
+            false => ops::run::<Running>(options, again).await,
         }
     })
 }

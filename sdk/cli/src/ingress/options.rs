@@ -8,7 +8,6 @@ use clap::{Args, ValueEnum};
 
 use serde_json::{Map, Value, json};
 
-use crate::arguments::Command;
 use crate::ops::{AdminOptions, Configuration};
 use crate::secret::SecretAt;
 use crate::values::{ListenAt, Pattern, UpstreamAt, duration, size};
@@ -73,13 +72,6 @@ pub(crate) struct Options {
 }
 
 impl Configuration for Options {
-    fn of(command: Command) -> Option<Self> {
-        match command {
-            Command::Ingress(options) => Some(*options),
-            _ => None,
-        }
-    }
-
     fn admin(&self) -> &AdminOptions {
         &self.admin
     }

@@ -27,9 +27,7 @@ use self::drain::Ending;
 use self::metric_names::MetricNames;
 use self::status::Status;
 use self::watch::Watch;
-use crate::arguments::Command;
 use crate::failure::Failure;
-use crate::settings;
 use crate::values::ListenAt;
 
 #[derive(Clone, Debug, Args)]
@@ -43,8 +41,6 @@ pub(crate) struct AdminOptions {
 
 /// What a service is configured by.
 pub(crate) trait Configuration: Clone {
-    /// Those of the subcommand.
-    fn of(command: Command) -> Option<Self>;
     fn admin(&self) -> &AdminOptions;
     /// The files that they name, and that are watched.
     fn files(&self) -> Vec<PathBuf>;
@@ -87,8 +83,17 @@ pub(crate) trait Service: Sized {
     async fn finished(self);
 }
 
-/// Serves until it is told to end.
-pub(crate) async fn run<S: Service>(options: S::Options) -> Result<ExitCode, Failure> {
+/// Options, and the file that some of them came from.
+pub(crate) struct Configured<O> {
+    pub(crate) options: O,
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Serves until it is told to end. `again` reads the options as they are to be now.
+pub(crate) async fn run<S: Service>(
+    options: S::Options,
+    again: impl Fn() -> Result<Configured<S::Options>, Failure>,
+) -> Result<ExitCode, Failure> {
     // First, so that no signal ends the process without a drain.
     let (mut ending, mut hangup) = (Ending::listen()?, drain::hangup()?);
     let status = Arc::new(Status::new(S::METRICS));
@@ -96,7 +101,7 @@ pub(crate) async fn run<S: Service>(options: S::Options) -> Result<ExitCode, Fai
         Some(at) => Some(Admin::start(at, status.clone()).await?),
         None => None,
     };
-    let config = configured::<S::Options>()?.1;
+    let config = again()?.file;
     // Before the files are read: what changes during that is seen afterwards.
     let watch = Watch::start(&options.files(), config.as_deref());
     let service = S::start(options.clone()).await?;
@@ -112,8 +117,8 @@ pub(crate) async fn run<S: Service>(options: S::Options) -> Result<ExitCode, Fai
         tokio::select! {
             biased;
             signal = ending.signal() => break signal,
-            _ = hangup.recv() => life.reload("SIGHUP").await,
-            () = life.watch.changed() => life.reload("a file has changed").await,
+            _ = hangup.recv() => life.reload(&again, "SIGHUP").await,
+            () = life.watch.changed() => life.reload(&again, "a file has changed").await,
         }
     };
     life.status.set_ready(false);
@@ -134,8 +139,12 @@ struct Life<S: Service> {
 
 impl<S: Service> Life<S> {
     /// Reads everything anew. What cannot be used changes nothing, and the log says so.
-    async fn reload(&mut self, why: &str) {
-        match self.try_reload().await {
+    async fn reload(
+        &mut self,
+        again: &impl Fn() -> Result<Configured<S::Options>, Failure>,
+        why: &str,
+    ) {
+        match self.try_reload(again).await {
             Ok(()) => {
                 self.status.reloaded(self.options.describe());
                 tracing::info!("reloaded ({why})");
@@ -150,10 +159,13 @@ impl<S: Service> Life<S> {
         }
     }
 
-    async fn try_reload(&mut self) -> Result<(), Failure> {
-        let (options, config) = configured::<S::Options>()?;
+    async fn try_reload(
+        &mut self,
+        again: &impl Fn() -> Result<Configured<S::Options>, Failure>,
+    ) -> Result<(), Failure> {
+        let Configured { options, file } = again()?;
         // As at the start.
-        self.watch.look_at(&options.files(), config.as_deref());
+        self.watch.look_at(&options.files(), file.as_deref());
         self.service.reload(options.clone()).await?;
         let fixed = options.changed_but_fixed(&self.options);
         if !fixed.is_empty() {
@@ -162,11 +174,4 @@ impl<S: Service> Life<S> {
         self.options = options;
         Ok(())
     }
-}
-
-/// The options as the command line, the variables and the file say now, and that file.
-fn configured<O: Configuration>() -> Result<(O, Option<PathBuf>), Failure> {
-    let arguments = settings::read(std::env::args_os())?;
-    let options = O::of(arguments.command).expect("the subcommand that runs");
-    Ok((options, arguments.config))
 }

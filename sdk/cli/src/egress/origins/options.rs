@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::token::TokenSource;
 use crate::egress::names::HostPort;
-use crate::settings::{Fields, Table};
+use crate::table::{Fields, Table};
 use crate::values::{Pattern, ProofScope, routes};
 
 /// What both `bowline run` and `bowline egress` are told.

@@ -1,6 +1,6 @@
 //! Where the access token of a request to an origin comes from (GW-7).
 
-use crate::settings::Fields;
+use crate::table::Fields;
 
 /// `token = { source = "…" }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::nearest;
+/// Names that differ more than this are not suggested.
+const ALIKE: f64 = 0.7;
 
 /// The table, not looked into yet. No message and no `Debug` shows a value of it.
 #[derive(Clone)]
@@ -97,6 +98,15 @@ impl<'a> Fields<'a> {
             Some(_) => Err(format!("`{key}` takes a table")),
         }
     }
+}
+
+/// The name that was probably meant.
+pub(crate) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::jaro_winkler(name, key), name))
+        .filter(|(alike, _)| *alike > ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

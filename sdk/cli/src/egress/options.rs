@@ -1,7 +1,6 @@
-//! `bowline egress`: its options.
+//! The options of `bowline egress`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -9,11 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::origins::{self, OriginOptions};
 use super::serve::Address;
-use super::service::Running;
 use super::tunnels::Others;
-use crate::arguments::Command;
-use crate::failure::Failure;
-use crate::ops::{self, AdminOptions, Configuration};
+use crate::ops::{AdminOptions, Configuration};
 use crate::values::duration;
 
 /// Give the requests of agents on this machine mutual TLS and proofs
@@ -46,22 +42,7 @@ pub(crate) struct EgressOptions {
     pub(super) admin: AdminOptions,
 }
 
-pub(crate) fn run(options: EgressOptions) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::failed)?;
-    runtime.block_on(ops::run::<Running>(options))
-}
-
 impl Configuration for EgressOptions {
-    fn of(command: Command) -> Option<Self> {
-        match command {
-            Command::Egress(options) => Some(*options),
-            _ => None,
-        }
-    }
-
     fn admin(&self) -> &AdminOptions {
         &self.admin
     }
