@@ -64,6 +64,7 @@ pub(crate) fn run(options: &EgressOptions) -> Result<ExitCode, Failure> {
                 private_ranges: false,
                 own: listener.tcp_address().into_iter().collect(),
             },
+            credential: None,
             behind_proxy: is_behind_proxy(),
             patience: Patience::default(),
             counts: Counts::default(),

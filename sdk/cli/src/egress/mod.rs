@@ -7,6 +7,7 @@ pub(crate) mod body;
 pub(crate) mod callers;
 pub(crate) mod command;
 pub(crate) mod counts;
+pub(crate) mod credential;
 pub(crate) mod fields;
 pub(crate) mod names;
 pub(crate) mod proxy;

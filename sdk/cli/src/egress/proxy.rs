@@ -11,7 +11,7 @@ use bowline::{Client, ErrorKind};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
@@ -30,6 +30,7 @@ use super::answer::Refused;
 use super::authority::{Authority, AuthorityError};
 use super::body::{Body, RequestBody};
 use super::counts::Counts;
+use super::credential::Credential;
 use super::names::{self, Allowed, HostPort, Intercepted};
 use super::tunnels::TunnelPolicy;
 use super::{fields, splice};
@@ -68,6 +69,8 @@ pub(crate) struct Proxy {
     /// Where requests go that name no other host.
     pub(crate) upstream: Option<HostPort>,
     pub(crate) tunnels: TunnelPolicy,
+    /// What every caller must show.
+    pub(crate) credential: Option<Credential>,
     /// Whether the machine goes out through a proxy of its own.
     pub(crate) behind_proxy: bool,
     pub(crate) patience: Patience,
@@ -117,7 +120,9 @@ impl Proxy {
         request: Request<Incoming>,
         entrance: &Entrance,
     ) -> Response<Body> {
-        let answered = if request.method() == Method::CONNECT {
+        let answered = if let Err(refused) = self.check_credential(request.headers()) {
+            Err(refused)
+        } else if request.method() == Method::CONNECT {
             self.connect(request).await
         } else {
             match self.origin_of(&request, entrance) {
@@ -133,6 +138,18 @@ impl Proxy {
             self.counts.refused.add();
             refused.response()
         })
+    }
+
+    fn check_credential(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        match &self.credential {
+            Some(credential) if !credential.is_shown(headers) => Err(Refused::new(
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+                "credential",
+                "this proxy is for the command that it was started with: its URL in HTTPS_PROXY \
+                 holds a password",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn origin_of(

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
-use super::callers::Callers;
+use super::callers::{self, Callers};
 use super::names;
 use super::proxy::{Entrance, Proxy};
 use crate::failure::Failure;
@@ -73,18 +74,15 @@ impl Listener {
     /// # Errors
     /// The address cannot be bound, or it cannot be told who connects to it.
     pub(crate) async fn bind(address: &Address) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::failed(format!("cannot listen: {error}"));
         match address {
             Address::Tcp(address) => {
-                std::fs::metadata("/proc/net/tcp").map_err(|error| {
-                    Failure::usage(format!(
-                        "/proc/net/tcp cannot be read ({error}), so it cannot be told which user \
-                         connects: use --listen unix:PATH"
-                    ))
-                })?;
-                let listener = TcpListener::bind(address).await.map_err(failed)?;
-                let address = listener.local_addr().map_err(failed)?;
-                Ok(Self::Tcp(listener, address))
+                if !callers::are_told() {
+                    return Err(Failure::usage(
+                        "/proc/net/tcp cannot be read, so it cannot be told which user connects: \
+                         use --listen unix:PATH",
+                    ));
+                }
+                Self::bind_tcp(*address).await
             }
             Address::Unix(path) => {
                 let listener = UnixListener::bind(path).map_err(|error| {
@@ -92,6 +90,22 @@ impl Listener {
                 })?;
                 Ok(Self::Unix(listener, SocketFile(path.clone())))
             }
+        }
+    }
+
+    /// For callers that are not known by their user alone.
+    pub(crate) async fn bind_tcp(address: SocketAddr) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::failed(format!("cannot listen: {error}"));
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self::Tcp(listener, address))
+    }
+
+    /// Holds the address: nobody else can take it while this is there, even when nobody accepts.
+    pub(crate) fn held(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener, _) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
         }
     }
 
@@ -162,6 +176,8 @@ fn is_admitted(proxy: &Proxy, known: io::Result<bool>) -> bool {
             tracing::warn!("a connection of another user was closed");
             false
         }
+        // The credential says it.
+        Err(_) if proxy.credential.is_some() => true,
         Err(error) => {
             tracing::warn!(%error, "it cannot be told which user connected: closed");
             false

@@ -84,6 +84,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
                 private_ranges: true,
                 own: vec![address],
             },
+            credential: None,
             behind_proxy: is_behind_proxy(),
             patience: Patience::default(),
             counts: Counts::default(),
