@@ -64,7 +64,7 @@ npm folder:
         && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; }
 
 # What takes too long for every change, or comes from outside. Summaries go to docs/evidence/, for a commit.
-nightly: mcp-suite agents load leaks chaos publishable
+nightly: mcp-suite agents load idle-sockets beside-nginx leaks chaos publishable
 
 # Whether each package builds from what would be uploaded, and the facade with the oldest Rust that users may have.
 publishable:
@@ -89,6 +89,15 @@ agents: parts-python (npm "agents")
 # Bounds of a server under 10,000 silent connections, 100,000 tokens and 1,000,000 `jti` (docs/src/server-benchmarks.md).
 load:
     cargo bench -p bowline-server --bench load
+
+# The ingress with 5,000 places under 10,000 idle sockets, before and after the handshake.
+idle-sockets:
+    BOWLINE_SOCKETS=10000 cargo test -p bowline-cli --test it idle_sockets -- --nocapture
+
+# What the ingress costs beside nginx: a table for docs/evidence/. On an idle machine; `--quick` writes nothing.
+beside-nginx *options:
+    @command -v nginx >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends nginx-light; }
+    cargo bench -p bowline-cli --bench beside_nginx -- --summary "{{ justfile_directory() }}/docs/evidence/ingress-beside-nginx.md" {{ options }}
 
 # 100,000 requests over connections that are cut, replaced ahead and refused: no proof on a wrong connection, none lost.
 chaos:

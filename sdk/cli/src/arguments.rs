@@ -68,16 +68,31 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: PkiCommand,
     },
-    /// Give the requests of agents on this machine mutual TLS and proofs
     #[cfg(target_os = "linux")]
     #[command(after_help = "\
 Agents of this user send `http://HOST/…` to it as their proxy, or, with --upstream, requests for
-that origin as to a server. Both leave as `https`, over connections of `bowline`.
+that origin as to a server, over HTTP/1.1 or HTTP/2 without TLS. With --intercept they can use
+`https://HOST/…`, too. All of it leaves as `https`, over connections of `bowline`.
 
-Example:
+Examples:
+  # One origin, as a reverse proxy on a socket of this user.
   bowline egress --listen unix:/run/user/1000/egress.sock --allow https://mcp.example.com \\
-    --upstream https://mcp.example.com --cert pki/client.pem --key pki/client.key")]
-    Egress(crate::egress::command::EgressOptions),
+    --upstream https://mcp.example.com --cert pki/client.pem --key pki/client.key
+
+  # A proxy for https:// URLs; agents trust ~/.bowline/root.pem.
+  bowline egress --listen 127.0.0.1:3128 --intercept ~/.bowline --config egress.toml
+
+  # egress.toml: all options by their names, and a table for each origin with settings of its own.
+  cert = \"pki/client.pem\"
+  key = \"pki/client.key\"
+  allow = [\"https://mcp.example.com\"]
+
+  [[origin]]
+  url = \"https://api.example.com\"
+  proof-scope = \"adaptive\"
+  request-bound = [\"DELETE *\", \"/admin/*\"]
+  token = { source = \"caller\" }")]
+    Egress(Box<crate::egress::options::EgressOptions>),
     /// Run an agent whose requests get mutual TLS and proofs, without a change to it
     #[cfg(target_os = "linux")]
     #[command(after_help = "\
@@ -88,7 +103,7 @@ passed through. The exit status is the command's, or 128 and the number of the s
 Example:
   bowline run --allow https://mcp.example.com --cert pki/client.pem --key pki/client.key \\
     -- python agent.py")]
-    Run(crate::run::RunOptions),
+    Run(Box<crate::run::RunOptions>),
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
     RunKeeper(crate::run::KeeperOptions),

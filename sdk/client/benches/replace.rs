@@ -7,6 +7,8 @@
 //! `cargo bench -p bowline-http-client --bench replace`; `docs/src/pool.md` says what it means.
 
 mod common;
+#[path = "replace/hostile.rs"]
+mod hostile;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -29,8 +31,6 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
 use tokio::time::{Instant, sleep_until};
 
-/// Between two arrivals.
-const PACE: Duration = Duration::from_millis(5);
 const TOKENS: usize = 4;
 /// So many ends make a habit.
 const HABIT: u32 = 8;
@@ -64,6 +64,15 @@ struct Case {
 }
 
 impl Case {
+    /// Between two arrivals. An opening with a key in memory takes some milliseconds: what it costs
+    /// the requests of a second shows only where several arrive in that time.
+    fn pace(self) -> Duration {
+        match self.is_slow {
+            true => Duration::from_millis(5),
+            false => Duration::from_millis(1),
+        }
+    }
+
     fn name(self) -> String {
         let ends = match self.ends {
             Ends::Age => "age",
@@ -100,6 +109,7 @@ async fn run(options: Options) -> Figures {
             }
         }
     }
+    hostile::measure(&options, &mut figures).await;
     figures
 }
 
@@ -141,7 +151,7 @@ impl Observer for Ended {
 
 async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
     let fixture = Fixture::new();
-    let a_life = u64::try_from(life.as_nanos() / PACE.as_nanos()).expect("few requests");
+    let a_life = u64::try_from(life.as_nanos() / case.pace().as_nanos()).expect("few requests");
     let cycle = Cycle {
         max_age: (case.ends == Ends::Goaway).then_some(life),
         max_responses: (case.ends == Ends::Requests).then_some(a_life),
@@ -192,14 +202,19 @@ async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
     let started = Instant::now();
     let counted = started + life * before + life / 2;
     let until = counted + life * ends;
-    let calls = arrive(&callers, started, until).await;
+    let calls = arrive(&callers, case.pace(), started, until).await;
     let counted: Vec<_> = calls.into_iter().filter(|(at, _)| *at >= counted).collect();
     figures(case, &counted, &ended, &client.stats())
 }
 
 /// Sends requests at a fixed rate; returns when each was to arrive, and how long it took from then
 /// on.
-async fn arrive(callers: &[Caller], started: Instant, until: Instant) -> Vec<(Instant, Duration)> {
+async fn arrive(
+    callers: &[Caller],
+    pace: Duration,
+    started: Instant,
+    until: Instant,
+) -> Vec<(Instant, Duration)> {
     let mut calls = Vec::new();
     let mut next = started;
     for caller in callers.iter().cycle() {
@@ -213,7 +228,7 @@ async fn arrive(callers: &[Caller], started: Instant, until: Instant) -> Vec<(In
             drop(caller.call().await);
             (at, at.elapsed())
         }));
-        next += PACE;
+        next += pace;
     }
     join_all(calls)
         .await
@@ -235,21 +250,27 @@ fn figures(
         .filter(|end| first.is_some_and(|first| **end >= first))
         .collect();
     let is_after = |at: Instant| ends.iter().any(|end| at >= **end && at < **end + AFTER);
-    let p99 = |after: bool| {
+    let sorted = |after: bool| {
         let calls = calls.iter().filter(|(at, _)| is_after(*at) == after);
         let mut took: Vec<_> = calls.map(|(_, took)| *took).collect();
         took.sort();
-        quantile(&took, 0.99).as_secs_f64() * 1e6
+        took
     };
-    let (rest, after) = (p99(false), p99(true));
+    let (rest, after) = (sorted(false), sorted(true));
+    let micros = |took: &[Duration], share| quantile(took, share).as_secs_f64() * 1e6;
+    let [(rest99, after99), (rest999, after999)] =
+        [0.99, 0.999].map(|share| (micros(&rest, share), micros(&after, share)));
     let proofs_ahead = stats.totals.causes.get(&Cause::Ahead).copied().unwrap_or(0);
     let name = case.name();
     let figure = |what: &str, value: f64| (format!("{name}.{what}"), value);
     vec![
         figure("ends", ends.len() as f64),
-        figure("p99_at_rest_microseconds", rest),
-        figure("p99_after_an_end_microseconds", after),
-        figure("after_vs_rest", after / rest),
+        figure("p99_at_rest_microseconds", rest99),
+        figure("p99_after_an_end_microseconds", after99),
+        figure("after_vs_rest", after99 / rest99),
+        figure("p999_at_rest_microseconds", rest999),
+        figure("p999_after_an_end_microseconds", after999),
+        figure("after_vs_rest_p999", after999 / rest999),
         figure("connections", stats.connections_opened as f64),
         figure("opened_ahead", stats.ahead.opened as f64),
         figure("never_used", stats.ahead.never_used as f64),

@@ -29,7 +29,8 @@ struct Inner {
 pub enum ErrorKind {
     /// The source was set up wrongly: an invalid URL, a missing identity or key.
     Configuration,
-    /// A token file cannot be read, or holds no token, or one that has expired.
+    /// A token file or a seed cannot be read, replaced or locked, or holds no token, or one that has
+    /// expired.
     File,
     /// The only token has expired.
     Expired,

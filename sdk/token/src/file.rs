@@ -216,7 +216,7 @@ impl Reader {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_valid = |token: &Token| token.expires_at().is_none_or(|at| now < at);
         let in_use = last.token.clone().filter(is_valid);
-        let is_whole = trigger == Trigger::Miss
+        let is_whole = !matches!(trigger, Trigger::Refresh(_))
             || file.is_some() && last.file != file
             || last.candidate.as_ref() == Some(&read);
         let token = match in_use {
@@ -232,14 +232,11 @@ impl Reader {
         }
         last.token = Some(token.clone());
         let next_read = now.checked_add(self.interval);
-        Ok(CachedToken {
-            token,
-            times: Times {
-                refresh_at: next_read,
-                stale_at: next_read,
-            },
-            is_refused: false,
-        })
+        let times = Times {
+            refresh_at: next_read,
+            stale_at: next_read,
+        };
+        Ok(CachedToken::new(token, times))
     }
 
     fn error(&self, what: &str) -> Error {

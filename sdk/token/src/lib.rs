@@ -1,5 +1,5 @@
 //! Where access tokens come from, for [`bowline_http_client`]: fixed, a file that is watched, OAuth over
-//! mutual TLS, and token exchange.
+//! mutual TLS, token exchange, and refresh tokens.
 //!
 //! A [`TokenSource`] gives one token after the other for one resource. It tells the client what
 //! only the source knows: that a token succeeds another (the cause `token` of a proof), and which
@@ -42,14 +42,13 @@
 //! |---|---|
 //! | [`Fixed`] | one token, until it expires |
 //! | [`TokenFile`] | the token in a file that another program replaces |
-//! | [`OAuth`] | tokens of the client's own (`client_credentials`), or exchanged (RFC 8693) |
+//! | [`OAuth`] | tokens of the client's own (`client_credentials`), exchanged (RFC 8693), or by a refresh token in a file ([`Builder::refresh`]) |
 //! | [`Exchanges`] | an [`OAuth`] source for each incoming token |
 //!
 //! To write a transport for another protocol, take an `Arc<dyn TokenSource>`, ask it for each
 //! request, and use [`Token::attach`] and [`is_invalid_token`] as [`Authorized`] does.
 //!
-//! It does not do: authorization code, browser, refresh tokens, client secrets, dynamic
-//! registration. It validates no token: what it reads from a JWT matters to its own client only.
+//! It does not do: authorization code, browser, client secrets, dynamic registration. It validates no token: what it reads from a JWT matters to its own client only.
 //! Nothing runs in the background while no caller asks.
 //!
 //! Requirement ids such as `CL-8` refer to the project's wire profile.
@@ -78,6 +77,8 @@ pub use clock::Clock;
 pub use error::{Error, ErrorKind, OAuthErrorCode};
 pub use file::{TokenFile, TokenFileOptions};
 pub use fixed::Fixed;
+#[cfg(unix)]
+pub use oauth::SeedOwner;
 pub use oauth::{
     AuthorizationServer, Builder, ClientAuthentication, Exchanges, OAuth, RequiredBinding,
     resource_metadata,

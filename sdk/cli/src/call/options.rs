@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::secret::SecretAt;
+use crate::values::ProofScope;
+
 /// Send an HTTP request with a token, and prove it: curl for session-bound tokens
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -58,7 +61,7 @@ pub(crate) struct CallOptions {
     pub(crate) cacert: Option<PathBuf>,
     /// The access token
     #[arg(long, value_name = "TOKEN|@FILE|-")]
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<SecretAt>,
     /// The key that a DPoP-bound token is bound to, PEM (PKCS #8)
     #[arg(long, value_name = "FILE")]
     pub(crate) dpop_key: Option<PathBuf>,
@@ -96,16 +99,6 @@ pub(crate) struct CallOptions {
     /// Write what was counted, as one JSON object, in the last line of standard output
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) stats: Option<StatsFormat>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ProofScope {
-    /// One proof for each token and connection
-    Connection,
-    /// A proof for each request
-    Request,
-    /// The first request of each connection has its own, the later ones share one
-    Adaptive,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,17 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bowline::client::{DpopKey, HttpVersions, Limits, Observer, Timeouts};
 use bowline::{Client, Identity, Trust};
 
-use super::options::{CallOptions, ProofScope};
+use super::options::CallOptions;
 use super::places::places;
 use super::request::Template;
 use crate::failure::Failure;
-use crate::secret;
-use crate::text::rough;
+use crate::{identity, secret};
 
 /// More of a body than this is not kept for a second sending, unless --data gave more.
 const REPLAY_LIMIT: usize = 64 * 1024;
@@ -29,11 +27,7 @@ pub(super) fn client(
         .allow_plaintext_on_loopback()
         .replay_limit(template.body.len().max(REPLAY_LIMIT))
         .http_versions(http_versions(options)?)
-        .proof_scope(match options.proof_scope {
-            ProofScope::Connection => bowline::ProofScope::Connection,
-            ProofScope::Request => bowline::ProofScope::Request,
-            ProofScope::Adaptive => bowline::ProofScope::Adaptive,
-        })
+        .proof_scope(options.proof_scope.into())
         .timeouts(timeouts(options))
         .limits(limits(options));
     if !places.is_empty() {
@@ -95,39 +89,16 @@ fn identity(options: &CallOptions) -> Result<Option<Identity>, Failure> {
         };
     };
     let key = options.key.as_ref().unwrap_or(certificate);
-    let identity = Identity::from_pem_files(certificate, key).map_err(Failure::usage)?;
-    secret::refuse_world_readable(
-        if options.key.is_some() {
-            "--key"
-        } else {
-            "--cert"
-        },
-        key,
-    )?;
-    let file = certificate.display();
-    if let Ok(since) = SystemTime::now().duration_since(identity.not_after()) {
-        return Err(Failure::usage(format!(
-            "the certificate in {file} expired {} ago: give a newer one, or set the clock",
-            rough(since.as_secs())
-        )));
-    }
-    if let Some(leaf) = identity.chain().first()
-        && let Ok(verifier) = bowline_proof::ProofVerifier::new(leaf)
-        && let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)
-        && let Some(early) = verifier.not_before().as_secs().checked_sub(now.as_secs())
-        && early > 0
-    {
-        return Err(Failure::usage(format!(
-            "the certificate in {file} is valid only in {}: set the clock",
-            rough(early)
-        )));
-    }
-    Ok(Some(identity))
+    let option = match options.key {
+        Some(_) => "--key",
+        None => "--cert",
+    };
+    identity::read(certificate, key, option).map(Some)
 }
 
 fn dpop_key(path: &Path) -> Result<DpopKey, Failure> {
     let file = path.display();
-    let text = secret::read_bytes("--dpop-key", &format!("@{file}"))?;
+    let text = secret::read_file("--dpop-key", path)?;
     let key = bowline_proof::pem::private_key(&text)
         .map_err(|e| Failure::usage(format!("--dpop-key: cannot read {file}: {e}")))?;
     let key = DpopKey::from_pkcs8(&key.secret_der().into()).map_err(|_| {

@@ -1,6 +1,5 @@
 //! What the egress answers for itself.
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, SERVER};
 use http::{HeaderValue, Response, StatusCode};
 
@@ -15,7 +14,7 @@ impl Refused {
             "a request was refused: {}",
             self.text
         );
-        let mut response = Response::new(Body::Whole(Bytes::from(format!("{}\n", self.text))));
+        let mut response = Response::new(Body::text(&self.text));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

@@ -1,11 +1,14 @@
 //! What an egress has counted.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bowline::Snapshot;
+use bowline::client::{Cause, Event, Observer};
+use metrics::counter;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counts {
     /// Connections of agents to the listener.
     pub(crate) connections: Count,
@@ -19,39 +22,88 @@ pub(crate) struct Counts {
     pub(crate) requests: Count,
     /// Requests that were refused.
     pub(crate) refused: Count,
+    /// Connections to origins: the metrics have them as the client's.
+    opened: AtomicU64,
+    signatures: Mutex<BTreeMap<Cause, u64>>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            connections: Count::of("bowline_egress_agent_connections_total"),
+            strangers: Count::of("bowline_egress_strangers_total"),
+            intercepted: Count::of("bowline_egress_intercepted_total"),
+            tunnels: Count::of("bowline_egress_tunnels_total"),
+            requests: Count::of("bowline_egress_passed_on_total"),
+            refused: Count::of("bowline_egress_refused_total"),
+            opened: AtomicU64::new(0),
+            signatures: Mutex::default(),
+        }
+    }
+}
+
+impl Counts {
+    /// Poisoning is ignored: the map is valid after each single change.
+    fn signatures(&self) -> MutexGuard<'_, BTreeMap<Cause, u64>> {
+        self.signatures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of all clients, also those that a reload has replaced.
+impl Observer for Counts {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::ConnectionOpened { .. } => {
+                self.opened.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::ProofMinted { cause, .. } => {
+                *self.signatures().entry(*cause).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A number that only grows, and its metric.
+#[derive(Debug)]
+pub(crate) struct Count {
+    value: AtomicU64,
+    metric: &'static str,
+}
 
 impl Count {
+    fn of(metric: &'static str) -> Self {
+        Self {
+            value: AtomicU64::new(0),
+            metric,
+        }
+    }
+
     pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.value.fetch_add(1, Ordering::Relaxed);
+        counter!(self.metric).increment(1);
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.value.load(Ordering::Relaxed)
     }
 }
 
-/// `--stats`: what the agent did, and what it cost.
-pub(crate) struct Report<'a> {
-    pub(crate) counts: &'a Counts,
-    pub(crate) client: &'a Snapshot,
-}
-
-impl fmt::Display for Report<'_> {
+/// What the agents did, and what it cost: `--stats`, and the last line of a service.
+impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { counts, client } = self;
+        let signatures = self.signatures();
         write!(
             f,
             "{} agent connections in, {} requests; {} connections out, {} signatures",
-            counts.connections.get(),
-            counts.requests.get(),
-            client.connections_opened,
-            client.totals.signatures(),
+            self.connections.get(),
+            self.requests.get(),
+            self.opened.load(Ordering::Relaxed),
+            signatures.values().sum::<u64>(),
         )?;
-        let causes = client.totals.causes.iter();
+        let causes = signatures.iter();
         let causes: Vec<String> = causes
             .map(|(cause, count)| format!("{} {count}", cause.label()))
             .collect();
@@ -61,8 +113,8 @@ impl fmt::Display for Report<'_> {
         write!(
             f,
             "; {} tunnels without a proof, {} requests refused",
-            counts.tunnels.get(),
-            counts.refused.get(),
+            self.tunnels.get(),
+            self.refused.get(),
         )
     }
 }

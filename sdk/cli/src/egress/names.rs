@@ -9,6 +9,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::answer::Refused;
+use crate::passing::fields::ask_for_websocket;
 
 const HTTPS_PORT: u16 = 443;
 
@@ -34,6 +35,21 @@ impl HostPort {
         };
         let host = host_name(host)?;
         (port != 0).then_some(Self { host, port })
+    }
+
+    /// Reads an origin.
+    ///
+    /// # Errors
+    /// It is not `https://HOST[:PORT]`.
+    pub(crate) fn from_origin(text: &str) -> Result<Self, String> {
+        let origin = text
+            .strip_prefix("https://")
+            .ok_or("an origin begins with https://")?;
+        let origin = origin.strip_suffix('/').unwrap_or(origin);
+        if origin.contains(['/', '?', '#']) {
+            return Err("an origin has no path".to_owned());
+        }
+        Self::parse(origin).ok_or_else(|| "no host name, or a bad port".to_owned())
     }
 
     /// The host; an IPv6 address in brackets.
@@ -82,38 +98,20 @@ fn host_name(text: &str) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// The origins that the egress is for: `https`, with DNS names.
+/// The origins that the egress is for, all of them `https`.
 #[derive(Clone, Debug)]
 pub(crate) struct Allowed(Vec<HostPort>);
 
 impl Allowed {
     /// # Errors
-    /// An origin that is not `https://NAME[:PORT]`, or an IP address.
-    pub(crate) fn parse<'a>(origins: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
-        let mut allowed = Vec::new();
-        for text in origins {
-            let bad = |why| format!("--allow {text}: {why}");
-            let origin = text
-                .strip_prefix("https://")
-                .ok_or_else(|| bad("an origin begins with https://"))?;
-            let origin = origin.strip_suffix('/').unwrap_or(origin);
-            if origin.contains(['/', '?', '#']) {
-                return Err(bad("an origin has no path"));
-            }
-            let name = HostPort::parse(origin).ok_or_else(|| bad("no host name, or a bad port"))?;
-            if name.ip().is_some() {
-                return Err(bad(
-                    "an IP address cannot be intercepted: the local authority's name constraints \
-                     exclude all addresses; allow a host name",
-                ));
-            }
-            if !allowed.contains(&name) {
-                allowed.push(name);
-            }
-        }
-        match allowed.is_empty() {
-            true => Err("no origin is allowed: name one with --allow".to_owned()),
-            false => Ok(Self(allowed)),
+    /// One of them has no DNS name.
+    pub(crate) fn check_interceptable(&self) -> Result<(), String> {
+        match self.0.iter().find(|origin| origin.ip().is_some()) {
+            None => Ok(()),
+            Some(origin) => Err(format!(
+                "https://{origin}: an IP address cannot be intercepted: the local authority's name \
+                 constraints exclude all addresses; allow a host name"
+            )),
         }
     }
 
@@ -123,6 +121,12 @@ impl Allowed {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &HostPort> {
         self.0.iter()
+    }
+}
+
+impl FromIterator<HostPort> for Allowed {
+    fn from_iter<I: IntoIterator<Item = HostPort>>(origins: I) -> Self {
+        Self(origins.into_iter().collect())
     }
 }
 
@@ -169,12 +173,43 @@ pub(crate) fn check_intercepted(on: &Intercepted, request: &Parts) -> Result<(),
     Ok(())
 }
 
+/// A request on the listener itself: the origin that its target names, or else the one of the reverse
+/// proxy. HTTP/2 writes a scheme and an authority on every request, so there an allowed origin as
+/// authority is what an absolute target is in HTTP/1.1.
+///
+/// # Errors
+/// Those of [`check_absolute`] and [`check_reverse`]; 421 where no origin is named.
+pub(crate) fn check_direct(
+    allowed: &Allowed,
+    upstream: Option<&HostPort>,
+    own: Option<&[HostPort]>,
+    request: &Parts,
+) -> Result<HostPort, Refused> {
+    let is_absolute = match request.version < Version::HTTP_2 {
+        true => request.uri.scheme().is_some(),
+        // One that cannot be read is no allowed origin.
+        false => matches!(target(request), Ok(Some(name)) if allowed.contains(&name)),
+    };
+    match upstream {
+        _ if is_absolute => check_absolute(allowed, request),
+        Some(upstream) => {
+            check_reverse(upstream, own, request)?;
+            Ok(upstream.clone())
+        }
+        None => Err(Refused::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "no_origin",
+            "this is a proxy, and the request's target names no allowed origin",
+        )),
+    }
+}
+
 /// A request to the proxy itself in absolute form: `http://host[:port]` means the allowed `https`
 /// origin of that host and port, 443 where none is written.
 ///
 /// # Errors
 /// As [`check_intercepted`]; 403 for an origin that is not allowed.
-pub(crate) fn check_absolute(allowed: &Allowed, request: &Parts) -> Result<HostPort, Refused> {
+fn check_absolute(allowed: &Allowed, request: &Parts) -> Result<HostPort, Refused> {
     if request.uri.scheme() != Some(&Scheme::HTTP) {
         return Err(Refused::new(
             StatusCode::BAD_REQUEST,
@@ -184,7 +219,7 @@ pub(crate) fn check_absolute(allowed: &Allowed, request: &Parts) -> Result<HostP
     }
     let target = target(request)?.ok_or_else(|| malformed("target"))?;
     match host(request)? {
-        None if request.version < Version::HTTP_11 => {}
+        None if request.version != Version::HTTP_11 => {}
         None => return Err(malformed("host_missing")),
         Some(host) if host == target => {}
         Some(_) => return Err(misdirected("host")),
@@ -204,17 +239,18 @@ pub(crate) fn check_absolute(allowed: &Allowed, request: &Parts) -> Result<HostP
 ///
 /// # Errors
 /// As [`check_intercepted`].
-pub(crate) fn check_reverse(
+fn check_reverse(
     upstream: &HostPort,
     own: Option<&[HostPort]>,
     request: &Parts,
 ) -> Result<(), Refused> {
     let Some(own) = own else { return Ok(()) };
-    let host = match host(request)? {
-        Some(host) => host,
-        None => target(request)?.ok_or_else(|| malformed("host_missing"))?,
-    };
-    match host == *upstream || own.contains(&host) {
+    let names = [target(request)?, host(request)?];
+    let mut names = names.iter().flatten().peekable();
+    if names.peek().is_none() {
+        return Err(malformed("host_missing"));
+    }
+    match names.all(|name| name == upstream || own.contains(name)) {
         true => Ok(()),
         false => Err(misdirected("host")),
     }
@@ -252,14 +288,7 @@ fn host(request: &Parts) -> Result<Option<HostPort>, Refused> {
 
 /// Refuses what leaves HTTP: nothing would know what is said after it.
 pub(crate) fn check_upgrade(headers: &HeaderMap) -> Result<(), Refused> {
-    let is_websocket = headers.get_all(http::header::UPGRADE).iter().any(|field| {
-        let mut protocols = field.as_bytes().split(|&byte| byte == b',');
-        protocols.any(|protocol| {
-            let name = protocol.split(|&byte| byte == b'/').next();
-            name.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
-        })
-    });
-    match is_websocket {
+    match ask_for_websocket(headers) {
         false => Ok(()),
         true => Err(Refused::new(
             StatusCode::NOT_IMPLEMENTED,

@@ -1,19 +1,22 @@
 //! Where agents connect, and which of them may (GW-5).
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::callers::{self, Callers};
 use super::names;
 use super::proxy::{Entrance, Proxy};
 use crate::failure::Failure;
+use crate::ops::socket;
 
 /// Connections of agents at one time; beyond it they wait.
 const MAX_CONNECTIONS: usize = 2000;
@@ -23,24 +26,24 @@ const MAX_CONNECTIONS: usize = 2000;
 pub(crate) enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
+    /// A name in the network namespace: no file, and so no permissions.
+    Abstract(String),
 }
 
 impl Address {
-    /// Reads `ADDRESS:PORT` on loopback, or `unix:PATH`.
+    /// Reads `ADDRESS:PORT` on loopback, `unix:PATH` or `unix:@NAME`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                "" => Err("unix: is followed by a path".to_owned()),
-                path if path.starts_with('@') => Err(
-                    "abstract sockets have no permissions, and are not supported: name a path"
-                        .to_owned(),
-                ),
-                path => Ok(Self::Unix(path.into())),
+            return match (path, path.strip_prefix('@')) {
+                ("", _) => Err("unix: is followed by a path, or by @ and a name".to_owned()),
+                (_, Some("")) => Err("unix:@ is followed by a name".to_owned()),
+                (_, Some(name)) => Ok(Self::Abstract(name.to_owned())),
+                (path, None) => Ok(Self::Unix(path.into())),
             };
         }
         let address: SocketAddr = text
             .parse()
-            .map_err(|_| "neither ADDRESS:PORT nor unix:PATH".to_owned())?;
+            .map_err(|_| "it is none of ADDRESS:PORT, unix:PATH and unix:@NAME".to_owned())?;
         match address.ip().is_loopback() {
             true => Ok(Self::Tcp(address)),
             false => Err(
@@ -52,67 +55,84 @@ impl Address {
     }
 }
 
-/// A bound listener.
-pub(crate) enum Listener {
-    Tcp(TcpListener, SocketAddr),
-    Unix(
-        UnixListener,
-        #[expect(dead_code, reason = "dropped with it")] SocketFile,
-    ),
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{name}"),
+        }
+    }
 }
 
-/// The file of a Unix socket, removed when it is dropped.
-pub(crate) struct SocketFile(PathBuf);
+/// A bound listener.
+pub(crate) struct Listener {
+    socket: Socket,
+    /// Where it listens, with the port that was chosen for 0.
+    address: Address,
+}
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+enum Socket {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener),
 }
 
 impl Listener {
     /// # Errors
     /// The address cannot be bound, or it cannot be told who connects to it.
     pub(crate) async fn bind(address: &Address) -> Result<Self, Failure> {
-        match address {
-            Address::Tcp(address) => {
+        let failed =
+            |error: &dyn fmt::Display| Failure::failed(format!("--listen {address}: {error}"));
+        let socket = match address {
+            Address::Tcp(at) => {
                 if !callers::are_told() {
                     return Err(Failure::usage(
                         "/proc/net/tcp cannot be read, so it cannot be told which user connects: \
                          use --listen unix:PATH",
                     ));
                 }
-                Self::bind_tcp(*address).await
+                return Self::bind_tcp(*at).await;
             }
             Address::Unix(path) => {
-                let listener = UnixListener::bind(path).map_err(|error| {
-                    Failure::failed(format!("cannot listen on {}: {error}", path.display()))
-                })?;
-                Ok(Self::Unix(listener, SocketFile(path.clone())))
+                let listener = socket::bind_private(path).await;
+                Socket::Unix(listener.map_err(|e| failed(&e))?)
             }
-        }
+            Address::Abstract(name) => {
+                let listener = bind_abstract(name).map_err(|e| failed(&e))?;
+                Socket::Unix(listener)
+            }
+        };
+        let address = address.clone();
+        Ok(Self { socket, address })
     }
 
     /// For callers that are not known by their user alone.
-    pub(crate) async fn bind_tcp(address: SocketAddr) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::failed(format!("cannot listen: {error}"));
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self::Tcp(listener, address))
+    pub(crate) async fn bind_tcp(at: SocketAddr) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::failed(format!("--listen {at}: {error}"));
+        let listener = TcpListener::bind(at).await.map_err(failed)?;
+        let local = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            socket: Socket::Tcp(listener, local),
+            address: Address::Tcp(local),
+        })
     }
 
     /// Holds the address: nobody else can take it while this is there, even when nobody accepts.
     pub(crate) fn held(&self) -> io::Result<OwnedFd> {
-        match self {
-            Self::Tcp(listener, _) => listener.as_fd().try_clone_to_owned(),
-            Self::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        match &self.socket {
+            Socket::Tcp(listener, _) => listener.as_fd().try_clone_to_owned(),
+            Socket::Unix(listener) => listener.as_fd().try_clone_to_owned(),
         }
     }
 
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
     pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(_, address) => Some(*address),
-            Self::Unix(..) => None,
+        match &self.socket {
+            Socket::Tcp(_, local) => Some(*local),
+            Socket::Unix(_) => None,
         }
     }
 
@@ -124,38 +144,13 @@ impl Listener {
             let Ok(place) = places.clone().acquire_owned().await else {
                 return;
             };
-            let accepted = match self {
-                Self::Tcp(listener, local) => listener.accept().await.map(|(socket, peer)| {
-                    let (proxy, local) = (proxy.clone(), *local);
-                    tokio::spawn(async move {
-                        let _place = place;
-                        let known = move || callers.admits_tcp(peer, local);
-                        let known = tokio::task::spawn_blocking(known).await;
-                        if !is_admitted(
-                            &proxy,
-                            known.unwrap_or_else(|error| Err(io::Error::other(error))),
-                        ) {
-                            return;
-                        }
-                        let _ = socket.set_nodelay(true);
-                        let own = names::own_names(local.port());
-                        let entrance = Entrance {
-                            own_names: Some(own.into()),
-                        };
-                        proxy.connection(socket, entrance).await;
-                    });
+            let accepted = match &self.socket {
+                Socket::Tcp(listener, local) => listener.accept().await.map(|(socket, peer)| {
+                    let connection = tcp(proxy.clone(), callers, socket, peer, *local, place);
+                    proxy.spawn(connection);
                 }),
-                Self::Unix(listener, _) => listener.accept().await.map(|(socket, _)| {
-                    let proxy = proxy.clone();
-                    tokio::spawn(async move {
-                        let _place = place;
-                        let peer = socket.peer_cred();
-                        let known = peer.map(|peer| callers.admits(peer.uid()));
-                        if is_admitted(&proxy, known) {
-                            let entrance = Entrance { own_names: None };
-                            proxy.connection(socket, entrance).await;
-                        }
-                    });
+                Socket::Unix(listener) => listener.accept().await.map(|(socket, _)| {
+                    proxy.spawn(unix(proxy.clone(), callers, socket, place));
                 }),
             };
             if let Err(error) = accepted {
@@ -164,6 +159,55 @@ impl Listener {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+/// The file of a Unix socket goes with it.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Address::Unix(path) = &self.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn bind_abstract(name: &str) -> io::Result<UnixListener> {
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    let listener = std::os::unix::net::UnixListener::bind_addr(&address)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+async fn tcp(
+    proxy: Arc<Proxy>,
+    callers: Callers,
+    socket: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    _place: OwnedSemaphorePermit,
+) {
+    let known = move || callers.admits_tcp(peer, local);
+    let known = tokio::task::spawn_blocking(known).await;
+    let known = known.unwrap_or_else(|error| Err(io::Error::other(error)));
+    if is_admitted(&proxy, known) {
+        let _ = socket.set_nodelay(true);
+        let entrance = Entrance {
+            own_names: Some(names::own_names(local.port()).into()),
+        };
+        proxy.connection(socket, entrance).await;
+    }
+}
+
+async fn unix(
+    proxy: Arc<Proxy>,
+    callers: Callers,
+    socket: UnixStream,
+    _place: OwnedSemaphorePermit,
+) {
+    let peer = socket.peer_cred();
+    if is_admitted(&proxy, peer.map(|peer| callers.admits(peer.uid()))) {
+        let entrance = Entrance { own_names: None };
+        proxy.connection(socket, entrance).await;
     }
 }
 
@@ -177,7 +221,7 @@ fn is_admitted(proxy: &Proxy, known: io::Result<bool>) -> bool {
             false
         }
         // The credential says it.
-        Err(_) if proxy.credential.is_some() => true,
+        Err(_) if proxy.asks_for_credential() => true,
         Err(error) => {
             tracing::warn!(%error, "it cannot be told which user connected: closed");
             false

@@ -54,23 +54,15 @@ impl TunnelPolicy {
         }
     }
 
-    /// All that a name resolved to: what is returned is what is connected to. One address that is
-    /// forbidden forbids the name, so that no second answer of its server can change that.
+    /// All that a name resolved to. One address that is forbidden forbids the name, so that no second
+    /// answer of its server can change that.
     ///
     /// # Errors
-    /// 403 for a forbidden address, 502 if there is none.
-    pub(crate) fn pin(&self, resolved: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
-        if resolved.is_empty() {
-            return Err(Refused::new(
-                StatusCode::BAD_GATEWAY,
-                "tunnel_resolve",
-                "the host has no address",
-            ));
-        }
-        for address in &resolved {
-            self.check_address(*address)?;
-        }
-        Ok(resolved)
+    /// 403 for a forbidden address.
+    pub(crate) fn check_addresses(&self, resolved: &[SocketAddr]) -> Result<(), Refused> {
+        resolved
+            .iter()
+            .try_for_each(|address| self.check_address(*address))
     }
 
     fn check_address(&self, address: SocketAddr) -> Result<(), Refused> {

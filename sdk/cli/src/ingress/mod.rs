@@ -5,24 +5,26 @@ mod access;
 mod certificate;
 mod inputs;
 mod metadata;
-mod ops;
 mod options;
 mod plan;
 mod proxy;
-mod secret;
 mod serve;
 mod tokens;
-mod values;
 
 use std::process::ExitCode;
 
 pub(crate) use self::options::Options;
 use self::plan::{Memory, Plan};
-use self::values::ListenAt;
+use self::serve::Running;
 use crate::failure::Failure;
+use crate::ops::{self, Configured};
+use crate::values::ListenAt;
 
-/// Serves until it is told to end, or only checks.
-pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
+/// Serves until it is told to end, or only checks. `again` reads the options as they are to be now.
+pub(crate) fn run(
+    options: Options,
+    again: impl Fn() -> Result<Configured<Options>, Failure>,
+) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -30,7 +32,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match options.check {
             true => check(&options),
-            false => ops::run(options).await,
+            false => ops::run::<Running>(options, again).await,
         }
     })
 }

@@ -6,8 +6,11 @@ use std::time::Duration;
 use bowline::server::{AcceptPolicy, Origin};
 use clap::{Args, ValueEnum};
 
-use super::secret::SecretAt;
-use super::values::{ListenAt, Pattern, UpstreamAt, duration, size};
+use serde_json::{Map, Value, json};
+
+use crate::ops::{AdminOptions, Configuration};
+use crate::secret::SecretAt;
+use crate::values::{ListenAt, Pattern, UpstreamAt, duration, size};
 
 /// Check tokens and proofs in front of a server in any language
 ///
@@ -68,20 +71,34 @@ pub(crate) struct Options {
     pub(crate) admin: AdminOptions,
 }
 
-impl Options {
-    /// The files that they name, and that are watched.
-    pub(crate) fn files(&self) -> Vec<&Path> {
+impl Configuration for Options {
+    fn admin(&self) -> &AdminOptions {
+        &self.admin
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<&Path> = vec![&self.cert, &self.key, &self.client_ca];
         files.extend(self.ticket_keys.as_deref());
         files.extend(self.tokens.files());
         files.extend(self.policy.resource_metadata.as_deref());
         let receipt = self.passing.receipt_key.as_ref();
         files.extend(receipt.and_then(SecretAt::file));
-        files
+        files.into_iter().map(Path::to_owned).collect()
     }
 
-    /// Which options were changed that are read at the start only.
-    pub(crate) fn changed_but_fixed(&self, former: &Self) -> Vec<&'static str> {
+    fn describe(&self) -> Map<String, Value> {
+        let about = json!({
+            "policy": self.policy.policy.name(),
+            "observe": self.policy.observe,
+            "upstream": self.upstream.to_string(),
+        });
+        match about {
+            Value::Object(about) => about,
+            _ => Map::new(),
+        }
+    }
+
+    fn changed_but_fixed(&self, former: &Self) -> Vec<&'static str> {
         let fixed = |options: &Self| {
             let limits = &options.limits;
             [
@@ -306,13 +323,4 @@ pub(crate) struct LimitOptions {
     /// How long requests in flight may take when the ingress ends
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
     pub(crate) drain_timeout: Duration,
-}
-
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Operation")]
-pub(crate) struct AdminOptions {
-    /// Where to serve /healthz, /readyz, /metrics and /stats, without TLS. Best a Unix socket, which
-    /// this user alone can reach; /stats is there only [default: nowhere]
-    #[arg(long, value_name = "unix:PATH|ADDR:PORT")]
-    pub(crate) admin: Option<ListenAt>,
 }

@@ -16,12 +16,12 @@ use super::certificate::ServerCertificate;
 use super::metadata;
 use super::options::{LimitOptions, Options, PolicyOptions};
 use super::proxy::{Passing, UpstreamOptions};
-use super::secret;
 use super::tokens::{TokenSource, Tokens};
-use super::values::Pattern;
 use crate::causes::with_causes;
 use crate::failure::Failure;
 use crate::receipt::ReceiptKey;
+use crate::secret;
+use crate::values::routes;
 
 /// Used DPoP proofs, and `jti` values that come through proxies.
 const REPLAY_CAPACITY: usize = 1_000_000;
@@ -124,7 +124,7 @@ impl Plan {
         let policy = &options.policy;
         refuse_contradictions(options)?;
         let certificate = ServerCertificate::read(&options.cert)?;
-        let key = secret::read_private(&options.key, "--key")?;
+        let key = secret::read_private_file("--key", &options.key)?;
         let identity = Identity::from_pem(certificate.pem(), &key).map_err(|error| {
             Failure::usage(format!(
                 "--cert {} with --key {}: {error}",
@@ -149,7 +149,7 @@ impl Plan {
             policy: policy.policy.into(),
             observe: policy.observe,
             origins: origins(policy, &certificate, port)?,
-            public: routes("--public", &policy.public)?,
+            public: routes("--public", &policy.public).map_err(Failure::usage)?,
             public_count: policy.public.len(),
             request_bound: request_bound(policy)?,
             dpop: dpop(policy, memory),
@@ -227,29 +227,12 @@ fn origins(
     Ok(origins)
 }
 
-/// Which requests the patterns of an option choose.
-fn routes(option: &str, patterns: &[Pattern]) -> Result<Routes, Failure> {
-    let texts = |takes_out: bool| {
-        let patterns = patterns.iter();
-        patterns
-            .filter(move |pattern| pattern.takes_out == takes_out)
-            .map(|pattern| pattern.text.as_str())
-    };
-    if texts(false).next().is_none() && !patterns.is_empty() {
-        return Err(Failure::usage(format!(
-            "{option} only takes out (`!`): give what it takes that from too, such as {option} '*'"
-        )));
-    }
-    Routes::new(texts(false))
-        .and_then(|routes| routes.except(texts(true)))
-        .map_err(|error| Failure::usage(format!("{option}: {error}")))
-}
-
 fn request_bound(policy: &PolicyOptions) -> Result<RequireRequestBound, Failure> {
     if policy.request_bound.is_empty() {
         return Ok(RequireRequestBound::Never);
     }
-    routes("--request-bound", &policy.request_bound).map(RequireRequestBound::Routes)
+    let routes = routes("--request-bound", &policy.request_bound).map_err(Failure::usage)?;
+    Ok(RequireRequestBound::Routes(routes))
 }
 
 /// DPoP-bound tokens pass where the policy has a place for them.

@@ -9,37 +9,36 @@ use bowline::server::{
     Acceptor, Connection, ConnectionLimits, HttpService, Listener, Reloader, ServeOptions,
     TlsReloader, metrics::MetricsObserver, serve, serve_connection,
 };
+use metrics::gauge;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::Layer;
 
-use super::access::{Access, InFlight};
+use super::access::Access;
 use super::inputs::Inputs;
 use super::options::Options;
 use super::plan::{self, Memory, Plan};
 use super::proxy::{Front, Proxy};
 use super::tokens::{TokenSource, Tokens};
-use super::values::ListenAt;
 use crate::failure::Failure;
+use crate::ops::Service;
+use crate::ops::access::InFlight;
+use crate::ops::metric_names::{MetricNames, metric_names};
+use crate::values::ListenAt;
 
-/// An ingress that serves. What `ops` needs to watch, to reload and to end it:
-///
-/// - [`reload`](Self::reload) reads all files anew and puts them into use, all or none of them;
-/// - [`stop`](Self::stop) stops listening and drains: GOAWAY, requests in flight finish, within
-///   `--drain-timeout`; [`finished`](Self::finished) completes then;
-/// - [`listening`](Self::listening) says where it listens, with the port that was chosen for 0.
-///
-/// The counts are those of the `metrics` facade: `bowline_server_…` and `bowline_ingress_…`.
+/// An ingress that serves. Its counts are those of the `metrics` facade: `bowline_server_…` and
+/// `bowline_ingress_…`.
 pub(crate) struct Running {
+    /// Where it listens, with the port that was chosen for 0.
     listening: ListenAt,
     port: Option<u16>,
     memory: Memory,
     tls: TlsReloader,
     layer: Reloader<Tokens>,
     proxy: Proxy,
-    /// The options in use, and what the validator was made from. One reload at a time.
-    options: Mutex<(Options, TokenSource)>,
+    /// What the validator in use was made from. One reload at a time.
+    token_source: Mutex<TokenSource>,
     /// What the TLS configuration in use was made from.
     tls_inputs: Mutex<Inputs>,
     in_flight: Arc<InFlight>,
@@ -48,12 +47,11 @@ pub(crate) struct Running {
     serving: JoinHandle<()>,
 }
 
-impl Running {
-    /// Starts to serve.
-    ///
-    /// # Errors
-    /// The configuration cannot be used, or the address cannot be listened on.
-    pub(crate) async fn start(options: Options) -> Result<Self, Failure> {
+impl Service for Running {
+    type Options = Options;
+    const METRICS: &'static MetricNames = &metric_names!("ingress");
+
+    async fn start(options: Options) -> Result<Self, Failure> {
         let memory = Memory::new();
         let limits = plan::connection_limits(&options.limits)?;
         let serve_options = plan::serve_options(&options.limits);
@@ -76,9 +74,10 @@ impl Running {
         // The access log goes around `Front`, whose responses carry what it needs as extensions:
         // `Refused` (of the ingress), `bowline_proof::Check` or `DpopCheck` (of the binding layer),
         // or `Passed` and `VerifiedBinding` (of a request that was passed on).
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(Self::METRICS);
         let service = Access::new(Front(layer.layer(proxy.clone())), in_flight.clone());
         let drain_timeout = options.limits.drain_timeout;
+        note_mode(&options);
         let (stop, stopped) = watch::channel(false);
         let serving = socket.serve(acceptor, limits, service, serve_options, stopped)?;
         Ok(Self {
@@ -88,7 +87,7 @@ impl Running {
             tls,
             layer: reloader,
             proxy,
-            options: Mutex::new((options, plan.token_source)),
+            token_source: Mutex::new(plan.token_source),
             tls_inputs: Mutex::new(tls_inputs),
             in_flight,
             drain_timeout,
@@ -97,22 +96,13 @@ impl Running {
         })
     }
 
-    /// Where it listens.
-    pub(crate) fn listening(&self) -> &ListenAt {
-        &self.listening
-    }
-
-    /// Puts these options and the files that they name into use, all or none of them. Open
-    /// connections stay, unless their client certificates are no longer trusted; what is remembered
-    /// of used proofs stays. Where it listens, the upstream's address and the limits of connections
-    /// stay as they were when it started.
-    ///
-    /// # Errors
-    /// They cannot be used: the former ones stay in use.
-    pub(crate) async fn reload(&self, options: Options) -> Result<(), Failure> {
-        let mut current = self.options.lock().await;
+    /// Open connections stay, unless their client certificates are no longer trusted; what is
+    /// remembered of used proofs stays. Where it listens, the upstream's address and the limits of
+    /// connections stay as they were when it started.
+    async fn reload(&self, options: Options) -> Result<(), Failure> {
+        let mut current = self.token_source.lock().await;
         let tls_inputs = tls_inputs(&options);
-        let plan = Plan::new(&options, self.port, &self.memory, Some(&current.1))?;
+        let plan = Plan::new(&options, self.port, &self.memory, Some(&current))?;
         // The validator with all else: a request is checked by one configuration.
         self.layer
             .reload(|layer| plan.checks.onto(layer))
@@ -124,38 +114,46 @@ impl Running {
         }
         *former = tls_inputs;
         self.proxy.replace(plan.passing);
-        *current = (options, plan.token_source);
+        *current = plan.token_source;
+        note_mode(&options);
         Ok(())
     }
 
-    /// The options in use.
-    pub(crate) async fn options(&self) -> Options {
-        self.options.lock().await.0.clone()
+    fn introduce(&self, options: &Options) {
+        tracing::info!(
+            upstream = %options.upstream,
+            policy = %options.policy.policy.name(),
+            observe = options.policy.observe,
+            "listening on {}",
+            self.listening
+        );
     }
 
-    /// The requests under way.
-    pub(crate) fn in_flight(&self) -> &Arc<InFlight> {
+    fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
     }
 
-    /// How long draining may take.
-    pub(crate) fn drain_timeout(&self) -> Duration {
+    fn drain_timeout(&self) -> Duration {
         self.drain_timeout
     }
 
-    /// Stops listening and drains.
-    pub(crate) fn stop(&self) {
+    fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Completes when it has ended, after [`stop`](Self::stop).
-    pub(crate) async fn finished(self) {
+    async fn finished(self) {
         // It panics only if serving did, which was reported then.
         let _ = self.serving.await;
         if let ListenAt::Unix(path) = &self.listening {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Whether requests are refused is worth an alert.
+fn note_mode(options: &Options) {
+    let observe = options.policy.observe;
+    gauge!("bowline_ingress_observe").set(if observe { 1.0 } else { 0.0 });
 }
 
 /// Read before it is made: what changes during that is seen by the next reload.

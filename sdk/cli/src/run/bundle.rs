@@ -3,12 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 
 use super::environment::{ADDING, REPLACING};
 use crate::failure::Failure;
+use crate::pem_text::certificate as pem;
 
 /// The files, each with its text.
 #[derive(Debug, Default)]
@@ -73,18 +72,6 @@ fn join(mut text: Vec<u8>, local: &str) -> Vec<u8> {
     }
     text.extend_from_slice(local.as_bytes());
     text
-}
-
-/// RFC 7468.
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    let text = STANDARD.encode(certificate);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in text.as_bytes().chunks(64) {
-        pem.push_str(str::from_utf8(line).expect("base64 is ASCII"));
-        pem.push('\n');
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    pem
 }
 
 #[cfg(test)]

@@ -25,14 +25,16 @@ use self::directory::PrivateDirectory;
 pub(crate) use self::keeper::{KeeperOptions, run as keep};
 use crate::causes::with_causes;
 use crate::egress::authority::Authority;
-use crate::egress::counts::{Counts, Report};
+use crate::egress::callers;
+use crate::egress::counts::Counts;
 use crate::egress::credential::Credential;
-use crate::egress::names::{Allowed, HostPort};
-use crate::egress::proxy::{Patience, Proxy};
+use crate::egress::names::HostPort;
+use crate::egress::origins::{OriginOptions, Origins};
+use crate::egress::proxy::{METRICS, Proxy, Settings};
 use crate::egress::serve::Listener;
 use crate::egress::tunnels::{Others, TunnelPolicy};
-use crate::egress::{OriginOptions, callers, is_behind_proxy};
 use crate::failure::Failure;
+use crate::ops::access::InFlight;
 
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
@@ -61,8 +63,10 @@ pub(crate) struct RunOptions {
 
 pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     let failed = |error: std::io::Error| Failure::failed(error);
-    let allowed = options.origins.allowed()?;
-    let client = options.origins.client()?;
+    let counts = Arc::new(Counts::default());
+    let origins = Origins::new(&options.origins, &counts, None)?;
+    let allowed = origins.allowed().clone();
+    allowed.check_interceptable().map_err(Failure::usage)?;
     let authority = Authority::new(allowed.iter().map(HostPort::host))
         .map_err(|error| Failure::failed(with_causes(&error)))?;
     let inherited: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -71,7 +75,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     for error in &machine.errors {
         tracing::warn!("the machine's certificate authorities: {error}");
     }
-    let bundles = Bundles::new(&inherited, &machine.certs, authority.root())?;
+    let bundles = Bundles::new(&inherited, &machine.certs, &authority.root())?;
     let root = authority.root().clone();
     let credential = match options.credential || !callers::are_told() {
         true => Some(Credential::new().map_err(failed)?),
@@ -107,10 +111,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
             Some(credential) => credential.url(address),
             None => format!("http://{address}"),
         };
-        let proxy = Arc::new(Proxy {
-            client,
-            allowed,
-            authority: Some(authority),
+        let settings = Settings {
+            origins,
             upstream: None,
             tunnels: TunnelPolicy {
                 others: options.others,
@@ -118,19 +120,17 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
                 private_ranges: true,
                 own: vec![address],
             },
-            credential,
-            behind_proxy: is_behind_proxy(),
-            patience: Patience::default(),
-            counts: Counts::default(),
-        });
+        };
+        let in_flight = InFlight::without_log(&METRICS);
+        let proxy = Proxy::new(settings, Some(authority), credential, counts, in_flight);
         let files = |name: &str| directory.path().join(bundle::file_name(name)).into();
-        let mut changes = environment::changes(&inherited, &url, &proxy.allowed, files);
+        let mut changes = environment::changes(&inherited, &url, &allowed, files);
         if options.java {
             let store = directory.path().join(java::STORE);
-            let value = java::options(&inherited, address, &store, &proxy.allowed)?;
+            let value = java::options(&inherited, address, &store, &allowed)?;
             changes.insert(java::VARIABLE.to_owned(), Some(value));
         }
-        introduce(options, &proxy.allowed);
+        introduce(options, &proxy.settings().origins);
         let serving = {
             let proxy = proxy.clone();
             tokio::spawn(async move { listener.serve(proxy).await })
@@ -192,23 +192,18 @@ fn say(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "bowline: {text}");
 }
 
-fn introduce(options: &RunOptions, allowed: &Allowed) {
-    let origins: Vec<String> = allowed
-        .iter()
-        .map(|name| format!("https://{name}"))
-        .collect();
-    let (cert, key) = (
-        options.origins.cert.display(),
-        options.origins.key.display(),
-    );
+fn introduce(options: &RunOptions, origins: &Origins) {
+    let names = origins.allowed().iter();
+    let names: Vec<String> = names.map(|name| format!("https://{name}")).collect();
+    let keys = origins.keys().join(", ");
     say(format_args!(
-        "requests to {} leave with {cert}, and bound tokens with a proof: a token that leaks is of \
-         no use on another connection",
-        origins.join(", ")
+        "requests to {} leave with a client certificate, and bound tokens with a proof: a token that \
+         leaks is of no use on another connection",
+        names.join(", ")
     ));
     say(format_args!(
         "this is no sandbox: whatever runs as this user can send requests through this proxy while \
-         it runs, and can read {key} if you can"
+         it runs, and can read {keys} if you can"
     ));
     if let Some(warning) = stacks::warning(&options.command, options.java) {
         say(warning);
@@ -218,8 +213,7 @@ fn introduce(options: &RunOptions, allowed: &Allowed) {
 fn conclude(options: &RunOptions, proxy: &Proxy) {
     let counts = &proxy.counts;
     if options.stats {
-        let client = &proxy.client.stats();
-        say(Report { counts, client });
+        say(counts);
     }
     if counts.requests.get() == 0 && counts.intercepted.get() == 0 {
         say(

@@ -1,8 +1,9 @@
 //! `bowline ingress` as a service: reload, drain, admin, access log.
 
 mod access;
-mod admin;
+pub(crate) mod admin;
 mod drain;
+mod idle;
 mod load;
 mod reload;
 

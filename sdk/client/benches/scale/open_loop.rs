@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::callers::{Bowline, Caller};
+use crate::common::callers::{Bowline, Caller, Reqwest};
 use crate::common::child::ServerProcess;
 use crate::common::figures::{Figures, progress, quantile};
 use crate::common::fixture::{Fixture, Http};
@@ -34,28 +34,32 @@ pub(crate) async fn measure(options: &Options, figures: &mut Figures, fixture: &
         let mut closed_loop = [Contender::new("", vec![bowline.clone(); TASKS])];
         let capacity = race(&mut closed_loop, length).await[0][0].per_second;
         figures.record(format!("{part}.capacity"), capacity);
+        let credentials = fixture.client();
+        let reqwest = Reqwest::bearer(&credentials, http, &server.origin, &fixture.bearer());
+        let time = options.pick(Duration::from_secs(10), Duration::from_millis(500));
         for percent in [30, 70] {
-            let time = options.pick(Duration::from_secs(10), Duration::from_millis(500));
-            let rate = capacity * f64::from(percent) / 100.0;
-            let number = (rate * time.as_secs_f64()) as usize;
-            let caller = bowline.clone();
-            let runtime = tokio::runtime::Handle::current();
-            // A thread of its own: a task's timer has a resolution of a millisecond.
-            let arrivals = std::thread::spawn(move || arrive(&runtime, &caller, rate, number));
-            let arrivals = tokio::task::spawn_blocking(move || arrivals.join());
-            let waiting = arrivals.await.expect("a thread").expect("arrivals");
-            let mut latencies = waiting.all(number).await;
-            latencies.sort();
+            let load = Load {
+                rate: capacity * f64::from(percent) / 100.0,
+                time,
+            };
+            let measured = [
+                ("bowline", load.latencies(&bowline).await),
+                ("reqwest", load.latencies(&reqwest).await),
+            ];
             for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
-                let micros = quantile(&latencies, share).as_secs_f64() * 1e6;
-                figures.record(format!("{part}.at{percent}.{name}.microseconds"), micros);
-            }
-        }
-        for name in ["p50", "p99", "p999"] {
-            let at =
-                |percent: u32| figures.recorded(&format!("{part}.at{percent}.{name}.microseconds"));
-            if let (Some(low), Some(high)) = (at(30), at(70)) {
-                figures.record(format!("{part}.{name}.at70_vs_at30"), high / low);
+                let micros = measured.each_ref().map(|(who, latencies)| {
+                    let micros = quantile(latencies, share).as_secs_f64() * 1e6;
+                    figures.record(
+                        format!("{part}.at{percent}.{who}.{name}_microseconds"),
+                        micros,
+                    );
+                    micros
+                });
+                let [ours, theirs] = micros;
+                figures.record(
+                    format!("{part}.at{percent}.{name}.vs_reqwest"),
+                    ours / theirs,
+                );
             }
         }
         figures.record(
@@ -65,13 +69,36 @@ pub(crate) async fn measure(options: &Options, figures: &mut Figures, fixture: &
     }
 }
 
+/// So many requests a second, for so long.
+#[derive(Clone, Copy)]
+struct Load {
+    rate: f64,
+    time: Duration,
+}
+
+impl Load {
+    /// The latencies, the shortest first.
+    async fn latencies(self, caller: &(impl Caller + Clone + Sync)) -> Vec<Duration> {
+        let number = (self.rate * self.time.as_secs_f64()) as usize;
+        let caller = caller.clone();
+        let runtime = tokio::runtime::Handle::current();
+        // A thread of its own: a task's timer has a resolution of a millisecond.
+        let arrivals = std::thread::spawn(move || arrive(&runtime, &caller, self.rate, number));
+        let arrivals = tokio::task::spawn_blocking(move || arrivals.join());
+        let waiting = arrivals.await.expect("a thread").expect("arrivals");
+        let mut latencies = waiting.all(number).await;
+        latencies.sort();
+        latencies
+    }
+}
+
 /// The latencies in nanoseconds; zero before the answer.
 struct Latencies(Arc<[AtomicU64]>);
 
 /// Starts each request at its time.
 fn arrive(
     runtime: &tokio::runtime::Handle,
-    caller: &Bowline,
+    caller: &(impl Caller + Clone),
     rate: f64,
     number: usize,
 ) -> Latencies {

@@ -38,6 +38,7 @@ pub struct Builder {
     trust: Trust,
     binding: BindingPolicy,
     proof_scope: ProofScope,
+    scopes: HashMap<Origin, ProofScope>,
     http: HttpVersions,
     timeouts: Timeouts,
     max_proof_age: Option<Duration>,
@@ -138,6 +139,13 @@ impl Builder {
         self
     }
 
+    /// What a proof for requests to `origin` covers, in place of [`proof_scope`](Self::proof_scope).
+    #[must_use]
+    pub fn proof_scope_for(mut self, origin: Origin, proof_scope: ProofScope) -> Self {
+        self.scopes.insert(origin, proof_scope);
+        self
+    }
+
     /// Which HTTP versions are offered. Default [`HttpVersions::Auto`].
     #[must_use]
     pub fn http_versions(mut self, http: HttpVersions) -> Self {
@@ -185,8 +193,8 @@ impl Builder {
     }
 
     /// Replaces session-binding proofs and DPoP by another binding to the connection;
-    /// [`Builder::binding`], [`Builder::proof_scope`], [`Builder::max_proof_age`] and
-    /// [`Builder::dpop_key`] then have no effect.
+    /// [`Builder::binding`], [`Builder::proof_scope`], [`Builder::proof_scope_for`],
+    /// [`Builder::max_proof_age`] and [`Builder::dpop_key`] then have no effect.
     #[must_use]
     pub fn bind(mut self, bind: impl Into<Arc<dyn Bind>>) -> Self {
         self.bind = Some(bind.into());
@@ -212,7 +220,7 @@ impl Builder {
             tokens_per_origin: self.limits.tokens_per_origin,
         };
         let binding = self.bind.unwrap_or_else(|| {
-            let session = Arc::new(SessionBinding::new(policy, observers.clone()));
+            let session = Arc::new(SessionBinding::new(policy, self.scopes, observers.clone()));
             let dpop = self.dpop_key.map(|key| {
                 Arc::new(DpopBinding::new(key, self.timeouts.sign, observers.clone())) as _
             });
@@ -228,9 +236,11 @@ impl Builder {
             binding,
             observers,
         };
+        let identities = Identities::new(self.identity, self.retired, self.trust, self.http)?;
+        let identities = Arc::new(identities);
         Ok(Client(Arc::new(Inner {
-            pool: Pool::new(connector, self.limits),
-            identities: Identities::new(self.identity, self.retired, self.trust, self.http)?,
+            pool: Pool::new(connector, identities.clone(), self.limits),
+            identities,
             plaintext_on_loopback: self.plaintext_on_loopback,
             replay_limit: self.replay_limit.unwrap_or(COPY_LIMIT),
             recent_origins: RecentOrigins::default(),

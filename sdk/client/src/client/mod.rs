@@ -42,7 +42,7 @@ pub struct Client(Arc<Inner>);
 
 pub(crate) struct Inner {
     pool: Arc<Pool>,
-    identities: Identities,
+    identities: Arc<Identities>,
     plaintext_on_loopback: bool,
     /// How much of a request's body is kept for a second sending.
     replay_limit: usize,

@@ -113,6 +113,19 @@ impl Identities {
         set.current.clone()
     }
 
+    /// The identity that takes over when this one expires, if one is held: the current one, else
+    /// that which is valid for longest.
+    pub(crate) fn successor(&self, of: &IdentityConfig) -> Option<Arc<IdentityConfig>> {
+        let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
+        let outlives = |other: &&Arc<IdentityConfig>| other.not_after() > of.not_after();
+        let current = Some(&set.current).filter(outlives);
+        let other = || {
+            let others = set.others.iter().filter(outlives);
+            others.max_by_key(|other| other.not_after())
+        };
+        current.or_else(other).cloned()
+    }
+
     /// The identity that a token is bound to, or that its request asks for, or the current one.
     pub(crate) fn for_request(
         &self,

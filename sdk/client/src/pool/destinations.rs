@@ -19,9 +19,11 @@ const MAX_DESTINATIONS: usize = 1024;
 
 pub(super) struct Destinations {
     keys: HashMap<PoolKey, KeyId>,
-    by_key: HashMap<KeyId, Arc<Destination>>,
-    /// The key of the last request: many clients have only one.
-    last_used: Option<KeyId>,
+    /// Its keys are numbers of ours: nobody can choose them so that they collide.
+    by_key: HashMap<KeyId, Arc<Destination>, lru::DefaultHasher>,
+    /// The destination of the last request: many clients have only one, and this is looked up under
+    /// the pool's lock.
+    last_used: Option<(KeyId, Arc<Destination>)>,
     last_key: u64,
     /// With so many, the unused ones are looked for. Where more are in use, later: it must not be
     /// done for each new one.
@@ -77,7 +79,7 @@ impl Destinations {
     pub(super) fn new() -> Self {
         Self {
             keys: HashMap::new(),
-            by_key: HashMap::new(),
+            by_key: HashMap::default(),
             last_used: None,
             last_key: 0,
             looks_at: MAX_DESTINATIONS,
@@ -97,21 +99,19 @@ impl Destinations {
         uses: impl Fn(KeyId) -> bool,
     ) -> KeyId {
         let thumbprint = identity.thumbprint();
-        let is_it = |key: &KeyId| {
-            let destination = self.by_key.get(key);
-            destination.is_some_and(|destination| {
-                destination.origin == *origin && destination.identity.thumbprint() == thumbprint
-            })
-        };
-        if let Some(key) = self.last_used.filter(is_it) {
-            return key;
+        if let Some((key, destination)) = &self.last_used
+            && destination.origin == *origin
+            && destination.identity.thumbprint() == thumbprint
+        {
+            return *key;
         }
         let found = self
             .keys
             .get(&(origin, thumbprint) as &dyn AsPoolKey)
             .copied();
         let key = found.unwrap_or_else(|| self.insert(origin, identity, uses));
-        self.last_used = Some(key);
+        let destination = self.by_key.get(&key);
+        self.last_used = destination.map(|destination| (key, destination.clone()));
         key
     }
 
@@ -124,6 +124,7 @@ impl Destinations {
         if self.keys.len() >= self.looks_at {
             self.keys.retain(|_, key| uses(*key));
             self.by_key.retain(|key, _| uses(*key));
+            self.last_used = None;
             self.looks_at = MAX_DESTINATIONS.max(2 * self.keys.len());
         }
         self.last_key += 1;

@@ -137,6 +137,9 @@ pub(crate) enum Event {
     Streams(ConnectionId, usize),
     /// The connection takes no more requests.
     Closed(ConnectionId, Ending),
+    /// The certificate of this connection, which is of another key, is about to expire: the
+    /// requests that it carries will come to this key.
+    Expected(ConnectionId),
 }
 
 /// What is to be done about it.
@@ -157,6 +160,9 @@ pub(crate) enum Action {
     StopAhead(KeyId),
     /// An idle connection may have ended, so another one is opened.
     Distrust(KeyId),
+    /// The certificate of this connection, which is in use, is about to expire. If another one is
+    /// held, `Expected` follows for that one's key.
+    Expires(KeyId, ConnectionId),
 }
 
 /// The state of a client's pool. No step looks at more than the connections of one key.
@@ -209,10 +215,9 @@ impl Machine {
                     member.assign(now);
                     actions.push(Action::Assign(key_id, member.id, waiter));
                     // The usual case ends here: no other request is affected.
-                    if self.limits.ahead
-                        && member.succession == Succession::Open
-                        && member.is_to_be_replaced(now, habit, lead)
-                    {
+                    let is_ending = member.succession == Succession::Open
+                        && member.is_to_be_replaced(now, habit, lead);
+                    if self.limits.ahead && (is_ending || member.expires_soon(now)) {
                         self.open_ahead(now, key_id, actions);
                     }
                     return;
@@ -313,6 +318,15 @@ impl Machine {
                     }
                 }
             }
+            Event::Expected(old) => {
+                let has_room = self.blocked.is_empty() && self.total < self.limits.in_all;
+                if has_room
+                    && entry.size() == 0
+                    && entry.opens_ahead(now, key_id, old, &self.limits, actions)
+                {
+                    self.total += 1;
+                }
+            }
         }
         self.serve_waiting(now, key_id, actions);
     }
@@ -387,6 +401,8 @@ impl Machine {
             return;
         };
         let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
+        let expiring = entry.expiring(now, lead);
+        actions.extend(expiring.map(|old| Action::Expires(id, old)));
         for index in 0..entry.members.len() {
             let member = &entry.members[index];
             let may_begin =

@@ -4,6 +4,7 @@
 //! that the header which is written and the connection it is written to cannot disagree (CL-2).
 
 mod checkout;
+mod decided;
 mod destinations;
 mod machine;
 mod opening;
@@ -22,22 +23,22 @@ use crate::bind::TokensInUse;
 use crate::config::Limits;
 use crate::conn::dial::Connector;
 use crate::conn::facts::ConnectionId;
-use crate::conn::identities::IdentityConfig;
+use crate::conn::identities::{Identities, IdentityConfig};
 use crate::conn::live::{Connection, Sender};
 use crate::error::{Error, ErrorKind, Step};
-use crate::observe::CloseReason;
 use crate::observe::ahead::{Ahead, Learned};
 use crate::origin::Origin;
 
 pub(crate) use checkout::{Checkout, KeepAlive, Persistence, WriteError};
+use decided::Deferred;
 use destinations::Destinations;
 pub(crate) use machine::Resend;
 use machine::{Action, Ending, KeyId, Machine, WaiterId};
-use opening::Predecessor;
 
 /// The connections of a client.
 pub(crate) struct Pool {
     connector: Arc<Connector>,
+    identities: Arc<Identities>,
     /// Wakes the reaper before its time, to look at the clock again.
     reaper_wakeup: Arc<Notify>,
     idle: Duration,
@@ -71,16 +72,12 @@ struct Live {
     is_unused_ahead: bool,
 }
 
-/// What is left to do when the lock is free: sending a result wakes tasks and may drop connections,
-/// whose `Drop` takes the lock again.
-#[derive(Default)]
-struct Deferred {
-    results: Vec<(Waiter, Result<Checkout, Error>)>,
-    closed: Vec<(Live, CloseReason)>,
-}
-
 impl Pool {
-    pub(crate) fn new(connector: Connector, limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(
+        connector: Connector,
+        identities: Arc<Identities>,
+        limits: Limits,
+    ) -> Arc<Self> {
         let limits = machine::Limits {
             per_key: limits.per_origin.max(1),
             in_all: limits.in_all.max(1),
@@ -92,6 +89,7 @@ impl Pool {
         };
         Arc::new(Self {
             connector: Arc::new(connector),
+            identities,
             reaper_wakeup: Arc::default(),
             idle: limits.idle,
             state: Mutex::new(State {
@@ -149,13 +147,16 @@ impl Pool {
         token: Option<&AccessToken>,
         resend: Resend,
     ) -> Result<Checkout, Waiting> {
+        // Read before the lock is taken, which each request takes: the machine does not mind that an
+        // event comes some microseconds after the time that it is said to have come at.
+        let now = Instant::now();
         let mut state = self.lock();
         state.last_waiter += 1;
         let waiter = WaiterId(state.last_waiter);
         loop {
             // Looked up each time: while the lock was free, the key may have been forgotten.
             let key = state.key(origin, identity);
-            let (pick, deferred) = state.pick(self, key, waiter, token, resend);
+            let (pick, deferred) = state.pick(self, now, key, waiter, token, resend);
             drop(state);
             deferred.run();
             match pick {
@@ -290,6 +291,7 @@ impl Pool {
         sender: Option<Sender>,
         keep_alive: Option<Duration>,
     ) {
+        let now = Instant::now();
         let mut state = self.lock();
         if let Some(sender) = sender {
             connection.expect_end(None);
@@ -299,7 +301,7 @@ impl Pool {
             }
         }
         let event = machine::Event::Released(connection.facts.id(), keep_alive);
-        let now = state.handle(key, event);
+        state.handle_at(now, key, event);
         let idle = keep_alive.map_or(self.idle, |keep_alive| keep_alive.min(self.idle));
         self.wake_reaper(&mut state, now + idle);
         self.apply(state, None);
@@ -324,17 +326,20 @@ impl Drop for Pool {
 
 impl State {
     /// Runs an event of this key through the machine, now. What it decides is left in `actions`.
-    fn handle(&mut self, key: KeyId, event: machine::Event) -> Instant {
-        let now = Instant::now();
+    fn handle(&mut self, key: KeyId, event: machine::Event) {
+        self.handle_at(Instant::now(), key, event);
+    }
+
+    fn handle_at(&mut self, now: Instant, key: KeyId, event: machine::Event) {
         let actions = &mut self.actions;
         self.machine.handle(now, key, event, |_| false, actions);
-        now
     }
 
     /// Asks the machine for a connection, and takes or queues accordingly.
     fn pick(
         &mut self,
         pool: &Arc<Pool>,
+        now: Instant,
         key: KeyId,
         waiter: WaiterId,
         token: Option<&AccessToken>,
@@ -347,8 +352,7 @@ impl State {
         };
         let wanted = machine::Event::Wanted(waiter, resend);
         let actions = &mut self.actions;
-        self.machine
-            .handle(Instant::now(), key, wanted, holds, actions);
+        self.machine.handle(now, key, wanted, holds, actions);
         let (checkout, deferred) = self.perform(pool, None, Some(waiter));
         let pick = match checkout {
             // Its end has not been reported yet: noticed before use.
@@ -363,68 +367,6 @@ impl State {
         (pick, deferred)
     }
 
-    /// Does what the machine decided; the connection assigned to `own` is returned.
-    fn perform(
-        &mut self,
-        pool: &Arc<Pool>,
-        error: Option<&Error>,
-        own: Option<WaiterId>,
-    ) -> (Option<Checkout>, Deferred) {
-        let mut checkout = None;
-        let mut deferred = Deferred::default();
-        let mut actions = std::mem::take(&mut self.actions);
-        for action in actions.drain(..) {
-            match action {
-                Action::Open(key) => pool.spawn_opening(self, key, None),
-                Action::OpenAhead(key, id, lead) => {
-                    let old = Predecessor {
-                        id,
-                        connection: self.live.get(&id).map(|live| live.connection.clone()),
-                        tokens: std::mem::take(&mut self.leaving),
-                        lead,
-                    };
-                    pool.spawn_opening(self, key, Some(old));
-                }
-                Action::StopAhead(key) => {
-                    self.ahead.stopped += 1;
-                    let origin = self.destinations.get(key).map(|d| d.origin.to_string());
-                    tracing::warn!(
-                        origin,
-                        "connections end so often that none is opened ahead for a minute"
-                    );
-                }
-                Action::Distrust(_) => self.ahead.distrusted += 1,
-                Action::Assign(key, id, waiter) if Some(waiter) == own => {
-                    checkout = self.check_out(key, id, pool)
-                }
-                Action::Assign(key, id, waiter) => {
-                    if let (Some(waiter), Some(checkout)) =
-                        (self.waiters.remove(&waiter), self.check_out(key, id, pool))
-                    {
-                        deferred.results.push((waiter, Ok(checkout)));
-                    }
-                }
-                Action::Fail(_, waiter) => {
-                    let error = error.cloned().unwrap_or_else(|| {
-                        Error::new(
-                            ErrorKind::ConnectionLost,
-                            "the connection was lost while it was opened",
-                        )
-                    });
-                    if let Some(waiter) = self.waiters.remove(&waiter) {
-                        deferred.results.push((waiter, Err(error)));
-                    }
-                }
-                Action::Close(_, id, reason) => {
-                    let live = self.remove(id);
-                    deferred.closed.extend(live.map(|live| (live, reason)));
-                }
-            }
-        }
-        self.actions = actions;
-        (checkout, deferred)
-    }
-
     /// The key of an origin and an identity.
     fn key(&mut self, origin: &Origin, identity: &Arc<IdentityConfig>) -> KeyId {
         let machine = &self.machine;
@@ -437,33 +379,6 @@ impl State {
         let is_unused = live.as_ref().is_some_and(|live| live.is_unused_ahead);
         self.ahead.never_used += u64::from(is_unused);
         live
-    }
-
-    fn check_out(&mut self, key: KeyId, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
-        let live = self.live.get_mut(&id)?;
-        if std::mem::take(&mut live.is_unused_ahead) {
-            self.ahead.used += 1;
-        }
-        let sender = match &live.sender {
-            Some(Sender::H2(sender)) => Sender::H2(sender.clone()),
-            Some(Sender::H1(_)) => live.sender.take()?,
-            None => return None,
-        };
-        let connection = live.connection.clone();
-        Some(Checkout::new(sender, connection, pool.clone(), key))
-    }
-}
-
-impl Deferred {
-    fn run(self) {
-        for (live, reason) in self.closed {
-            live.connection.expect_end(Some(reason));
-            live.connection.tell_to_close();
-        }
-        for (waiter, result) in self.results {
-            // The request vanished meanwhile: dropping the checkout returns the connection.
-            drop(waiter.send(result));
-        }
     }
 }
 

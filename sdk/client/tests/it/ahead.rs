@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::fixture::slow_key::soon;
-use crate::fixture::{Fixture, fetch, ok, session_cnf, text};
+use crate::fixture::{Fixture, fetch, identity, jwt, ok, session_cnf, text};
 use axum::Router;
 use bowline_http_client::{AccessToken, Cause, Client, CloseReason, Limits, ProofScope};
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
+use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec};
 use bowline_testkit::tls::Alpn;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -203,6 +204,41 @@ async fn a_deployment_opens_nothing_ahead() {
     let stats = client.stats();
     assert_eq!((stats.ahead.opened, stats.totals.signatures()), (0, 4));
     assert!(stats.learned.iter().all(|learned| learned.age.is_none()));
+}
+
+/// A certificate's end is foreseen, too: where another one is held, its first request finds a
+/// connection.
+#[tokio::test]
+async fn a_certificate_in_use_that_is_about_to_expire_opens_a_connection_with_the_one_that_is_held()
+{
+    for holds_another in [true, false] {
+        let fixture = Fixture::new();
+        let server = fixture.server(CyclingOptions::alpn(Alpn::Http2));
+        let end = SystemTime::now() + Duration::from_secs(2);
+        let leaf = fixture.pki.issue(&LeafSpec::client("agent").not_after(end));
+        let client = fixture.builder().identity(identity(&leaf)).build().unwrap();
+        let next = fixture.pki.client("agent", KeyKind::P256);
+        if holds_another {
+            client.hold_identity(identity(&next)).unwrap();
+        }
+        let bound_to = |leaf: &Leaf| jwt("a", Some(session_cnf(leaf.thumbprint())));
+        soon(async {
+            while client.stats().connections_closed.is_empty() {
+                // The last one may find its certificate expired.
+                drop(fetch(&client, &server.origin(), &bound_to(&leaf)).await);
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let closed = client.stats().connections_closed;
+        assert_eq!(closed, [(CloseReason::Identity, 1)].into());
+        assert_eq!(client.stats().ahead.opened, u64::from(holds_another));
+        if holds_another {
+            ok(&client, &server.origin(), &bound_to(&next)).await;
+            assert_eq!(client.stats().ahead.used, 1);
+            assert_eq!(server.counts().opened, 2);
+        }
+    }
 }
 
 /// So many are opened ahead at most since `started`, where one connection is open at a time.

@@ -106,6 +106,27 @@ async fn a_proof_for_each_request_is_never_used_twice() {
 }
 
 #[tokio::test]
+async fn an_origin_can_have_a_proof_scope_of_its_own() {
+    let fixture = Fixture::new();
+    let [plain, strict] = [(), ()].map(|()| fixture.server(CyclingOptions::default()));
+    let origin = strict.origin().parse().unwrap();
+    let client = fixture
+        .builder()
+        .proof_scope_for(origin, ProofScope::Request)
+        .build()
+        .unwrap();
+    let token = fixture.token("a");
+    for _ in 0..5 {
+        ok(&client, &plain.origin(), &token).await;
+        ok(&client, &strict.origin(), &token).await;
+    }
+    let totals = client.stats().totals;
+    let expected = [(ProofKind::Connection, 1), (ProofKind::Request, 5)];
+    assert_eq!(totals.minted, expected.into());
+    assert_eq!((totals.request_bound, totals.reused), (5, 4));
+}
+
+#[tokio::test]
 async fn a_connection_is_replaced_before_its_servers_proof_limit() {
     let fixture = Fixture::new();
     for alpn in [Alpn::Http1, Alpn::Http2] {

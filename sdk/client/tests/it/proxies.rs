@@ -34,6 +34,10 @@ impl Proxy {
             _accepting: accepting,
         }
     }
+
+    fn address(&self) -> &str {
+        self.url.split('@').nth(1).unwrap()
+    }
 }
 
 async fn tunnel(mut client: TcpStream, refuses: bool) {
@@ -90,6 +94,24 @@ async fn no_proxy_and_none_connect_directly() {
         ok(&client, &server.origin(), &fixture.token("a")).await;
     }
     assert_eq!(proxy.tunnels.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_tunnel_for_another_program_is_the_proxys_or_none() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let (origin, timeouts) = (server.origin().parse().unwrap(), Timeouts::default());
+    let proxy = Proxy::start(false);
+    let proxies = Proxies::https(&proxy.url, "");
+    let tunnel = proxies.tunnel(&origin, &timeouts).await.unwrap();
+    assert_eq!(
+        tunnel.unwrap().peer_addr().unwrap().to_string(),
+        proxy.address()
+    );
+    for proxies in [Proxies::https(&proxy.url, "localhost"), Proxies::none()] {
+        assert!(proxies.tunnel(&origin, &timeouts).await.unwrap().is_none());
+    }
+    assert_eq!(proxy.tunnels.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

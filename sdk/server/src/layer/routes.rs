@@ -56,7 +56,8 @@ impl Routes {
         Ok(self)
     }
 
-    pub(super) fn contain(&self, request: &Parts) -> bool {
+    /// Whether the request is one of these by any reading of its path.
+    pub fn contain(&self, request: &Parts) -> bool {
         let readings = paths::readings(transport::path(request));
         let method = &request.method;
         let named = |routes: &[Route], path: &[u8]| {

@@ -12,6 +12,8 @@ pub(super) struct Counters {
     pub(super) jwks: Counter,
     /// Token requests that asked for an exchange.
     pub(super) exchanges: Counter,
+    /// Token requests that were granted by a refresh token.
+    pub(super) refreshes: Counter,
 }
 
 impl Counters {

@@ -39,6 +39,10 @@ pub enum InjectedFault {
     Endless,
     /// No response until another fault is set; then the response that fault gives.
     Hold,
+    /// The request is processed, and the connection is closed before the response.
+    ResponseLost,
+    /// The request is processed, and its response is held until another fault is set.
+    ResponseHeld,
 }
 
 /// The endpoints, with the fault in front of them.
@@ -66,11 +70,25 @@ impl Service<Request<Incoming>> for FaultService {
         } = self.clone();
         counters.request(request.uri().path());
         Box::pin(async move {
-            match faults.current().await {
-                InjectedFault::None | InjectedFault::Hold => match endpoints.call(request).await {
-                    Ok(response) => Ok(response),
-                    Err(never) => match never {},
-                },
+            let fault = faults.current().await;
+            match fault {
+                InjectedFault::None
+                | InjectedFault::Hold
+                | InjectedFault::ResponseLost
+                | InjectedFault::ResponseHeld => {
+                    let response = match endpoints.call(request).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    };
+                    match fault {
+                        InjectedFault::ResponseLost => Err(io::ErrorKind::ConnectionReset.into()),
+                        InjectedFault::ResponseHeld => {
+                            faults.hold(InjectedFault::ResponseHeld).await;
+                            Ok(response)
+                        }
+                        _ => Ok(response),
+                    }
+                }
                 InjectedFault::Down => Err(io::ErrorKind::ConnectionReset.into()),
                 InjectedFault::Unavailable { retry_after } => Ok(unavailable(retry_after)),
                 InjectedFault::Garbage => Ok(json(Body::from("<html>no token today</html>"))),
@@ -101,14 +119,19 @@ impl FaultControl {
 
     /// The fault, as soon as it is not (or no longer) [`InjectedFault::Hold`].
     async fn current(&self) -> InjectedFault {
+        self.hold(InjectedFault::Hold).await
+    }
+
+    /// The fault, as soon as it is another one than this.
+    async fn hold(&self, this: InjectedFault) -> InjectedFault {
         let now = *self.fault.borrow();
-        if now != InjectedFault::Hold {
+        if now != this {
             return now;
         }
         self.held.send_modify(|held| *held += 1);
         let _held = HeldRequest(&self.held);
         let mut fault = self.fault.subscribe();
-        match fault.wait_for(|fault| *fault != InjectedFault::Hold).await {
+        match fault.wait_for(|fault| *fault != this).await {
             Ok(fault) => *fault,
             // The sender is borrowed, so the channel cannot close meanwhile.
             Err(_) => InjectedFault::None,

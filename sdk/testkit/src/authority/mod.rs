@@ -1,15 +1,15 @@
 //! A small authorization server, for development and tests.
 //!
-//! It grants `client_credentials` and token exchange (RFC 8693), answers introspection (RFC 7662),
-//! and registers clients (RFC 7591). Clients authenticate by mutual TLS, with a certificate of the
+//! It grants `client_credentials`, token exchange (RFC 8693) and refresh tokens (RFC 6749 §6), answers
+//! introspection (RFC 7662), and registers clients (RFC 7591). Clients authenticate by mutual TLS, with a certificate of the
 //! PKI or a self-signed one (RFC 8705 §2), or by `private_key_jwt` (RFC 7523). Its endpoints are on
 //! two ports: the plain one asks for no client certificate, the other, which
 //! `mtls_endpoint_aliases` names, does (RFC 8705 §5). Tokens are RFC 9068 JWTs signed with ES256,
 //! or opaque; by default session-bound (TK-1), bound to a DPoP key where the request has a DPoP
 //! proof (RFC 9449 §5).
 //!
-//! It has no client secrets, no consent and no refresh tokens. It keeps everything in memory until
-//! it is dropped.
+//! It has no client secrets and no consent: a test takes a first refresh token from
+//! [`Authority::issue_refresh_token`]. It keeps everything in memory until it is dropped.
 //!
 //! Tests of its callers get request counts, tokens with any claims, and faults ([`InjectedFault`]).
 
@@ -19,6 +19,7 @@ mod endpoint;
 mod fault;
 mod keys;
 mod names;
+mod refresh;
 mod state;
 mod tls;
 mod token;
@@ -40,6 +41,7 @@ use state::ServerState;
 
 pub use client::{Client, ClientAuthentication};
 pub use fault::InjectedFault;
+pub use refresh::RefreshTokens;
 pub use token::{TokenBinding, TokenFormat, TokenRequest};
 
 /// How an [`Authority`] behaves. Any client with a certificate of its PKI is served.
@@ -207,6 +209,12 @@ impl Authority {
         self.state.counters.exchanges.total()
     }
 
+    /// How many token requests were granted by a refresh token, whether or not the response arrived.
+    #[must_use]
+    pub fn refreshes(&self) -> u64 {
+        self.state.counters.refreshes.total()
+    }
+
     /// How many requests the introspection endpoint has received, on both ports, refused ones
     /// included.
     #[must_use]
@@ -233,6 +241,28 @@ impl Authority {
     /// Changes how long tokens are valid that are issued from now on.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.state.set_lifetime(lifetime);
+    }
+
+    /// Changes what becomes of refresh tokens that are used from now on.
+    pub fn set_refresh_tokens(&self, rule: RefreshTokens) {
+        self.state.set_refresh_tokens(rule);
+    }
+
+    /// A refresh token of this client for this subject, as after a sign-in.
+    #[must_use]
+    pub fn issue_refresh_token(&self, client_id: &str, subject: &str) -> String {
+        self.state.issue_refresh_token(client_id, subject)
+    }
+
+    /// Whether a refresh token is the newest of those that come from one sign-in, and not revoked.
+    #[must_use]
+    pub fn is_live_refresh_token(&self, token: &str) -> bool {
+        self.state.is_live_refresh_token(token)
+    }
+
+    /// Revokes a refresh token, and all that come from the same sign-in.
+    pub fn revoke_refresh_token(&self, token: &str) {
+        self.state.revoke_refresh_token(token);
     }
 
     /// Registers a client, or replaces its registration.

@@ -9,5 +9,7 @@ pub(super) const METADATA_PATH: &str = "/.well-known/oauth-authorization-server"
 
 /// RFC 6749 §4.4.
 pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
+/// RFC 6749 §6.
+pub(super) const REFRESH_TOKEN: &str = "refresh_token";
 /// RFC 8693 §2.1.
 pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";

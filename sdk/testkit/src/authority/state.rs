@@ -13,6 +13,7 @@ use super::client::Registry;
 use super::counters::Counters;
 use super::fault::FaultControl;
 use super::keys::Keys;
+use super::refresh::{Granted, NotAccepted, RefreshRecords, RefreshTokens};
 use super::token::{TokenFormat, TokenRequest, seconds, unique};
 use super::{AuthorityOptions, Client};
 
@@ -29,6 +30,7 @@ pub(super) struct ServerState {
     pub(super) faults: Arc<FaultControl>,
     pub(super) counters: Arc<Counters>,
     lifetime: Mutex<Duration>,
+    refresh_tokens: Mutex<RefreshTokens>,
     records: Mutex<Records>,
 }
 
@@ -40,6 +42,7 @@ struct Records {
     revoked: HashSet<String>,
     /// The signer and `jti` of each DPoP proof and client assertion.
     used: HashSet<(String, String)>,
+    refresh: RefreshRecords,
     /// The newest, and the one before it.
     nonces: [Nonce; 2],
 }
@@ -61,10 +64,12 @@ impl ServerState {
             faults: Arc::new(FaultControl::new()),
             counters: Arc::default(),
             lifetime: Mutex::new(options.lifetime),
+            refresh_tokens: Mutex::default(),
             records: Mutex::new(Records {
                 opaque: HashMap::new(),
                 revoked: HashSet::new(),
                 used: HashSet::new(),
+                refresh: RefreshRecords::default(),
                 nonces: [nonce(), nonce()],
             }),
             options,
@@ -80,7 +85,33 @@ impl ServerState {
     }
 
     pub(super) fn set_lifetime(&self, lifetime: Duration) {
-        *self.lifetime.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
+        *lock(&self.lifetime) = lifetime;
+    }
+
+    pub(super) fn set_refresh_tokens(&self, rule: RefreshTokens) {
+        *lock(&self.refresh_tokens) = rule;
+    }
+
+    pub(super) fn issue_refresh_token(&self, client_id: &str, subject: &str) -> String {
+        self.records().refresh.issue(client_id, subject)
+    }
+
+    pub(super) fn use_refresh_token(
+        &self,
+        token: &str,
+        client_id: &str,
+    ) -> Result<Granted, NotAccepted> {
+        let rule = *lock(&self.refresh_tokens);
+        self.records().refresh.take(token, client_id, rule)
+    }
+
+    pub(super) fn is_live_refresh_token(&self, token: &str) -> bool {
+        let rule = *lock(&self.refresh_tokens);
+        self.records().refresh.is_live(token, rule)
+    }
+
+    pub(super) fn revoke_refresh_token(&self, token: &str) {
+        self.records().refresh.revoke(token);
     }
 
     /// The client's registration. A client without one is identified by its certificate.
@@ -93,7 +124,7 @@ impl ServerState {
 
     /// Makes a token, and returns it with its claims.
     pub(super) fn issue(&self, request: &TokenRequest) -> (String, Value) {
-        let lifetime = *self.lifetime.lock().unwrap_or_else(PoisonError::into_inner);
+        let lifetime = *lock(&self.lifetime);
         let claims = request.claims(&self.issuer, &self.options.audience, lifetime);
         let token = match request.format.unwrap_or(self.options.format) {
             TokenFormat::Jwt => self.keys.sign(&claims, request.is_forged),
@@ -159,8 +190,12 @@ impl ServerState {
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.records)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Shows no key and no token.

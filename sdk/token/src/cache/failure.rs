@@ -41,11 +41,11 @@ impl Failure {
 }
 
 /// The pause after so many failures in a row, `error` the last of them. After an error of
-/// configuration, which another attempt does not cure, it is the longest at once. Without jitter,
-/// so that a test can tell when it ends.
+/// configuration that another attempt does not cure it is the longest at once; a file is soon
+/// mended. Without jitter, so that a test can tell when it ends.
 fn pause(backoff: &Backoff, failures: u32, error: &Error) -> Duration {
     let pause = match error.fault() {
-        Fault::Configuration | Fault::Caller => backoff.max,
+        Fault::Configuration | Fault::Caller if !error.is_worth_another_try() => backoff.max,
         _ => backoff.delay(failures, Jitter::None),
     };
     pause.max(bounded(error.retry_after()))

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::shared::backoff::Backoff;
 use crate::{Clock, Error, ErrorKind, Token};
-use state::{CacheState, Fallback, Step};
+use state::{CacheState, Fallback, Refusal, Step};
 pub(crate) use state::{CachedToken, Times};
 
 /// Where the tokens of a [`Cache`] come from.
@@ -38,12 +38,25 @@ pub(crate) trait TokenIssuer: Send + Sync + 'static {
 }
 
 /// Why a token is requested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// The cached token is still usable, but should be replaced soon.
-    Refresh,
+    /// This cached token is still usable, but should be replaced soon.
+    Refresh(Token),
+    /// The resource refused this one.
+    Refused(Token),
     /// There is no usable token.
     Miss,
+}
+
+impl Trigger {
+    /// The token that is to be replaced: not to be handed out as its own successor.
+    #[cfg(unix)]
+    pub(crate) fn replaced(&self) -> Option<&Token> {
+        match self {
+            Self::Refresh(token) | Self::Refused(token) => Some(token),
+            Self::Miss => None,
+        }
+    }
 }
 
 /// The client certificate that a token is for, if any.
@@ -127,8 +140,14 @@ impl<I: TokenIssuer> Cache<I> {
     }
 
     pub(crate) fn refused(&self, token: &Token) {
-        if self.lock().refused(self.clock.now(), token) {
-            increment(&self.counters.refused);
+        let refusal = self.lock().refused(self.clock.now(), token);
+        match refusal {
+            Refusal::Replaced => increment(&self.counters.refused),
+            Refusal::Kept => {}
+            Refusal::Paused(pause) => tracing::warn!(
+                "the resource refused three tokens in a row: none is replaced on its account for \
+                 {pause:?}; compare audience, scope and clocks"
+            ),
         }
     }
 

@@ -26,6 +26,10 @@ pub(super) struct CacheState<F> {
     entries: Vec<Entry<F>>,
     /// When a token was last replaced because the resource had refused it.
     last_refusal: Option<SystemTime>,
+    /// How many [settling](CachedToken::settled_at) tokens in a row the resource has refused.
+    refused_in_a_row: u32,
+    /// Until then no refusal replaces a settling token.
+    paused_until: Option<SystemTime>,
 }
 
 /// What is cached for one certificate.
@@ -41,8 +45,13 @@ struct Entry<F> {
 pub(crate) struct CachedToken {
     pub(crate) token: Token,
     pub(crate) times: Times,
-    /// The resource refused it.
-    pub(crate) is_refused: bool,
+    /// Of a token whose request uses up something, a refresh token: before then it is not replaced
+    /// because the resource refuses it. `None`: the request costs nothing but itself.
+    pub(crate) settled_at: Option<SystemTime>,
+    /// The resource refused it, and it is to be replaced.
+    is_refused: bool,
+    /// The resource refused it, which was counted.
+    is_counted: bool,
 }
 
 /// When a token is replaced. From [`Token::expires_at`] on it is not used at all.
@@ -52,6 +61,14 @@ pub(crate) struct Times {
     pub(crate) refresh_at: Option<SystemTime>,
     /// From then on it is returned only if its successor cannot be obtained.
     pub(crate) stale_at: Option<SystemTime>,
+}
+
+impl Times {
+    /// Of a token whose expiry is not known.
+    pub(crate) const NEVER: Self = Self {
+        refresh_at: None,
+        stale_at: None,
+    };
 }
 
 /// What a caller gets, or has to start.
@@ -75,6 +92,23 @@ pub(super) enum Fallback {
 /// successors are refused too, the token is not what is wrong.
 const MIN_BETWEEN_REFUSALS: Duration = Duration::from_secs(60);
 
+/// After so many refused tokens in a row a resource refuses whatever it is sent.
+const MAX_REFUSED_IN_A_ROW: u32 = 3;
+
+/// How long its refusals then replace no token.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// What came of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The token is replaced.
+    Replaced,
+    /// It stays.
+    Kept,
+    /// It stays, and so do its successors for this time.
+    Paused(Duration),
+}
+
 /// Beyond this many certificates, only those with a usable token or a request under way are kept.
 const MAX_ENTRIES: usize = 8;
 
@@ -84,6 +118,8 @@ impl<F: Clone> CacheState<F> {
             backoff,
             entries: Vec::new(),
             last_refusal: None,
+            refused_in_a_row: 0,
+            paused_until: None,
         }
     }
 
@@ -126,8 +162,9 @@ impl<F: Clone> CacheState<F> {
             }
             (_, fallback) => {
                 let trigger = match own {
-                    Some(cached) if !cached.is_refused => Trigger::Refresh,
-                    _ => Trigger::Miss,
+                    Some(cached) if cached.is_refused => Trigger::Refused(cached.token.clone()),
+                    Some(cached) => Trigger::Refresh(cached.token.clone()),
+                    None => Trigger::Miss,
                 };
                 Step::Start(trigger, fallback)
             }
@@ -149,8 +186,12 @@ impl<F: Clone> CacheState<F> {
         entry.flight = None;
         match issued {
             Ok(cached) => {
-                entry.cached = Some(cached);
+                let before = entry.cached.replace(cached);
                 entry.failure = None;
+                // It came to its end, so the resource took it.
+                if before.is_some_and(|before| !before.is_counted) {
+                    self.refused_in_a_row = 0;
+                }
             }
             Err(error) => {
                 entry.failure = Some(Failure::after(entry.failure.take(), error, now, &backoff))
@@ -167,26 +208,40 @@ impl<F: Clone> CacheState<F> {
         }
     }
 
-    /// Notes that the resource refused a token. Returns whether it is replaced because of that.
-    pub(super) fn refused(&mut self, now: SystemTime, token: &Token) -> bool {
+    /// Notes that the resource refused a token.
+    pub(super) fn refused(&mut self, now: SystemTime, token: &Token) -> Refusal {
         let since = self.last_refusal.map(|last| now.duration_since(last));
-        // A clock that was set back does not count.
-        if since.is_some_and(|since| since.is_ok_and(|since| since < MIN_BETWEEN_REFUSALS)) {
-            return false;
-        }
-        let all = self
+        let mut all = self
             .entries
             .iter_mut()
             .filter_map(|entry| entry.cached.as_mut());
-        let Some(cached) = all
-            .into_iter()
-            .find(|cached| cached.token == *token && !cached.is_refused)
-        else {
-            return false;
+        let Some(cached) = all.find(|cached| cached.token == *token && !cached.is_refused) else {
+            return Refusal::Kept;
         };
+        if let Some(settled_at) = cached.settled_at {
+            if self.paused_until.is_some_and(|until| now < until) {
+                return Refusal::Kept;
+            }
+            if !std::mem::replace(&mut cached.is_counted, true) {
+                self.refused_in_a_row += 1;
+            }
+            if self.refused_in_a_row >= MAX_REFUSED_IN_A_ROW {
+                // This one was refused, and may be the first of the next three.
+                self.refused_in_a_row = 1;
+                self.paused_until = now.checked_add(REFUSAL_PAUSE);
+                return Refusal::Paused(REFUSAL_PAUSE);
+            }
+            if now < settled_at {
+                return Refusal::Kept;
+            }
+        }
+        // A clock that was set back does not count.
+        if since.is_some_and(|since| since.is_ok_and(|since| since < MIN_BETWEEN_REFUSALS)) {
+            return Refusal::Kept;
+        }
         cached.is_refused = true;
         self.last_refusal = Some(now);
-        true
+        Refusal::Replaced
     }
 
     /// The freshest token of another certificate. It is sent with that certificate.
@@ -238,6 +293,16 @@ impl<F> Entry<F> {
 }
 
 impl CachedToken {
+    pub(crate) fn new(token: Token, times: Times) -> Self {
+        Self {
+            token,
+            times,
+            settled_at: None,
+            is_refused: false,
+            is_counted: false,
+        }
+    }
+
     fn is_valid(&self, now: SystemTime) -> bool {
         self.token.expires_at().is_none_or(|at| now < at)
     }

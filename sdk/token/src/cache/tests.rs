@@ -60,14 +60,12 @@ impl TokenIssuer for TestIssuer {
             }
             let at = |seconds| Some(self.clock.now() + Duration::from_secs(seconds));
             let access = AccessToken::new(format!("token-{number}")).unwrap();
-            Ok(CachedToken {
-                token: Token::new(access, TokenSourceId(1)).expiring_at(at(LIFETIME).unwrap()),
-                times: Times {
-                    refresh_at: at(REFRESH),
-                    stale_at: at(STALE),
-                },
-                is_refused: false,
-            })
+            let token = Token::new(access, TokenSourceId(1)).expiring_at(at(LIFETIME).unwrap());
+            let times = Times {
+                refresh_at: at(REFRESH),
+                stale_at: at(STALE),
+            };
+            Ok(CachedToken::new(token, times))
         })
     }
 }

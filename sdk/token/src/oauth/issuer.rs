@@ -1,4 +1,4 @@
-//! One token request (RFC 6749 §4.4, RFC 8693 §2.1).
+//! One token request (RFC 6749 §4.4, §6, RFC 8693 §2.1).
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +19,12 @@ use super::Builder;
 use super::authentication::ASSERTION_TYPE;
 use super::http::{JsonResponse, RequestLabel, send, with_timeout};
 use super::metadata::Requirements;
+#[cfg(unix)]
+use super::refresh::store::SeedStore;
 use super::server::Endpoint;
 use super::token_response::{self, ACCESS_TOKEN, Expected, RequiredBinding};
 use crate::cache::{CachedToken, Certificate, TokenIssuer, Trigger};
-use crate::{Error, ErrorKind, Token, TokenSource};
+use crate::{Error, ErrorKind, OAuthErrorCode, Token, TokenSource};
 
 /// The label under which the client counts token requests.
 const OPERATION: Operation = Operation::new(Protocol::HTTP, "token");
@@ -31,42 +33,48 @@ const OPERATION: Operation = Operation::new(Protocol::HTTP, "token");
 #[derive(Clone)]
 pub(super) enum Grant {
     ClientCredentials,
-    Exchange { subject: Arc<dyn TokenSource> },
+    Exchange {
+        subject: Arc<dyn TokenSource>,
+    },
+    #[cfg(unix)]
+    Refresh(Arc<SeedStore>),
 }
 
 pub(super) struct Issuer {
     pub(super) client: Client,
-    settings: Builder,
-    id: TokenSourceId,
+    pub(super) settings: Builder,
+    pub(super) id: TokenSourceId,
 }
 
-/// The tokens that an exchange presents.
-struct RequestTokens {
-    subject: Option<Token>,
-    actor: Option<Token>,
+/// An answered request.
+pub(super) struct Sent {
+    pub(super) response: JsonResponse,
+    pub(super) assertion: Option<Zeroizing<String>>,
+    /// The connection of the first request ended before a response came.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "for the refresh grant"))]
+    pub(super) is_second: bool,
+}
+
+/// The tokens that a request presents.
+#[derive(Default)]
+pub(super) struct RequestTokens {
+    pub(super) subject: Option<Token>,
+    pub(super) actor: Option<Token>,
+    pub(super) refresh: Option<Zeroizing<String>>,
 }
 
 impl TokenIssuer for Issuer {
     fn issue(
         self: Arc<Self>,
         certificate: Certificate,
-        _: Trigger,
+        trigger: Trigger,
     ) -> BoxFuture<'static, Result<CachedToken, Error>> {
         Box::pin(async move {
-            let server = &self.settings.server;
-            let label = RequestLabel {
-                name: match server.resource() {
-                    Some(_) => "an authorization server of the resource",
-                    None => "the authorization server",
-                },
-                url: server.url(),
-            };
-            with_timeout(
-                self.settings.timeout,
-                &label,
-                self.request_token(&certificate),
-            )
-            .await
+            match &self.settings.grant {
+                #[cfg(unix)]
+                Grant::Refresh(store) => self.refresh(store, &certificate, &trigger).await,
+                _ => self.within_limit(self.request_token(&certificate)).await,
+            }
         })
     }
 }
@@ -80,12 +88,44 @@ impl Issuer {
         }
     }
 
+    /// Runs `doing` with the time limit of a request.
+    pub(super) async fn within_limit<T>(
+        &self,
+        doing: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let server = &self.settings.server;
+        let label = RequestLabel {
+            name: match server.resource() {
+                Some(_) => "an authorization server of the resource",
+                None => "the authorization server",
+            },
+            url: server.url(),
+        };
+        with_timeout(self.settings.timeout, &label, doing).await
+    }
+
     async fn request_token(&self, certificate: &Certificate) -> Result<CachedToken, Error> {
+        let Builder { grant, actor, .. } = &self.settings;
+        let (endpoint, key) = self.endpoint(certificate).await?;
+        let tokens = grant.tokens(actor.as_ref(), certificate).await?;
+        let issued = self
+            .request_token_at(&endpoint, key, certificate, &tokens)
+            .await;
+        match issued {
+            Ok(issued) => Ok(issued),
+            Err(error) => Err(self.noting_move(error).await),
+        }
+    }
+
+    /// The token endpoint, and the key that signs the client's assertion there.
+    pub(super) async fn endpoint(
+        &self,
+        certificate: &Certificate,
+    ) -> Result<(Endpoint, Option<AssertionKey>), Error> {
         let Builder {
             server,
             authentication,
             grant,
-            actor,
             timeout,
             clock,
             ..
@@ -100,17 +140,15 @@ impl Issuer {
         let endpoint = server
             .endpoint(&self.client, &required, clock, *timeout)
             .await?;
-        let tokens = grant.tokens(actor.as_ref(), certificate).await?;
-        let issued = self
-            .request_token_at(&endpoint, key, certificate, &tokens)
-            .await;
-        // The token endpoint may have moved.
-        let may_have_moved =
-            |error: &Error| matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Protocol);
-        if issued.as_ref().is_err_and(may_have_moved) {
-            server.invalidate().await;
+        Ok((endpoint, key))
+    }
+
+    /// The error of a token request, which may mean that the endpoint has moved.
+    pub(super) async fn noting_move(&self, error: Error) -> Error {
+        if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Protocol) {
+            self.settings.server.invalidate().await;
         }
-        issued
+        error
     }
 
     async fn request_token_at(
@@ -126,9 +164,12 @@ impl Issuer {
             url: &url,
         };
         let asked_at = self.settings.clock.now();
-        let (response, assertion) = self
-            .send(endpoint, &label, key, certificate, tokens)
-            .await?;
+        let sent = self.send(endpoint, &label, key, certificate, tokens);
+        let Sent {
+            response,
+            assertion,
+            ..
+        } = sent.await?;
         let mut secrets: Vec<&str> = tokens
             .all()
             .map(|token| token.access_token().secret())
@@ -141,6 +182,7 @@ impl Issuer {
             secrets: &secrets,
             asked_at,
             source: self.id,
+            on_invalid_grant: OAuthErrorCode::InvalidGrant.advice(),
         };
         token_response::read(&response, &label, &expected)
     }
@@ -150,16 +192,19 @@ impl Issuer {
     /// a connection that was idle for most of a token's lifetime may well be dead.
     ///
     /// An exchange is not (CL-7): the server may accept a subject or actor token once, and would
-    /// refuse the second request after it had issued a token to the first.
-    async fn send(
+    /// refuse the second request after it had issued a token to the first. A refresh token is sent
+    /// again although that holds for it too: if the answer to the first request is lost, so is the
+    /// refresh token in it, and there is no other to go on with.
+    pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
         label: &RequestLabel<'_>,
         key: Option<AssertionKey>,
         certificate: &Certificate,
         tokens: &RequestTokens,
-    ) -> Result<(JsonResponse, Option<Zeroizing<String>>), Error> {
-        let mut may_resend = tokens.subject.is_none();
+    ) -> Result<Sent, Error> {
+        let may_resend = tokens.subject.is_none();
+        let mut is_second = false;
         loop {
             let assertion = match &key {
                 Some(key) => {
@@ -180,8 +225,14 @@ impl Issuer {
             let form = self.form(assertion.as_deref().map(String::as_str), tokens);
             let request = self.request(endpoint, certificate, form)?;
             match send(&self.client, request, label).await {
-                Ok(response) => return Ok((response, assertion)),
-                Err(error) if may_resend && was_lost(&error) => may_resend = false,
+                Ok(response) => {
+                    return Ok(Sent {
+                        response,
+                        assertion,
+                        is_second,
+                    });
+                }
+                Err(error) if may_resend && !is_second && was_lost(&error) => is_second = true,
                 Err(error) => return Err(error),
             }
         }
@@ -236,6 +287,9 @@ impl Issuer {
             form.append_pair("subject_token_type", ACCESS_TOKEN);
             form.append_pair("requested_token_type", ACCESS_TOKEN);
         }
+        if let Some(refresh) = &tokens.refresh {
+            form.append_pair("refresh_token", refresh);
+        }
         if let Some(actor) = &tokens.actor {
             form.append_pair("actor_token", actor.access_token().secret());
             form.append_pair("actor_token_type", ACCESS_TOKEN);
@@ -264,6 +318,8 @@ impl Grant {
         match self {
             Self::ClientCredentials => "client_credentials",
             Self::Exchange { .. } => "urn:ietf:params:oauth:grant-type:token-exchange",
+            #[cfg(unix)]
+            Self::Refresh(_) => "refresh_token",
         }
     }
 
@@ -274,10 +330,7 @@ impl Grant {
         certificate: &Certificate,
     ) -> Result<RequestTokens, Error> {
         let Self::Exchange { subject } = self else {
-            return Ok(RequestTokens {
-                subject: None,
-                actor: None,
-            });
+            return Ok(RequestTokens::default());
         };
         let subject = token(subject, certificate).await?;
         let actor = match actor {
@@ -287,6 +340,7 @@ impl Grant {
         Ok(RequestTokens {
             subject: Some(subject),
             actor,
+            refresh: None,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! Tokens from an authorization server: `client_credentials` (RFC 6749 §4.4) and token exchange
-//! (RFC 8693).
+//! Tokens from an authorization server: `client_credentials` (RFC 6749 §4.4), token exchange (RFC
+//! 8693) and refresh tokens (RFC 6749 §6).
 //!
 //! - [`authentication`]: how the client authenticates.
 //! - [`server`], [`metadata`]: which authorization server, and where its endpoint is.
@@ -7,16 +7,21 @@
 //! - [`token_response`]: reading the response, and whether the token is bound as required.
 //! - [`http`]: small JSON documents over the client.
 //! - [`exchanges`]: one source for each incoming token.
+//! - [`refresh`]: the refresh grant, and the file that holds its refresh token.
 
 mod authentication;
 mod exchanges;
 mod http;
 mod issuer;
 mod metadata;
+#[cfg(unix)]
+mod refresh;
 mod server;
 mod token_response;
 
 use std::fmt;
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +35,14 @@ use crate::shared::text::printable_url;
 use crate::source::new_source_id;
 use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 use issuer::{Grant, Issuer};
+#[cfg(unix)]
+use refresh::store::SeedStore;
 
 pub use authentication::ClientAuthentication;
 pub use exchanges::Exchanges;
 pub use metadata::resource_metadata;
+#[cfg(unix)]
+pub use refresh::SeedOwner;
 pub use server::AuthorizationServer;
 pub use token_response::RequiredBinding;
 
@@ -189,8 +198,52 @@ impl Builder {
         self
     }
 
+    /// Requests tokens with a refresh token (RFC 6749 §6) instead of the client's own. `seed` is a
+    /// file that holds it, which this source rewrites when the server answers with another one; any
+    /// number of processes may use one seed, on one machine. It is a JSON object that somebody writes
+    /// after a sign-in, mode 0600, with three texts:
+    ///
+    /// ```json
+    /// {"client_id": "agent", "issuer": "https://as.example.com", "refresh_token": "8xLOxBtZp8"}
+    /// ```
+    ///
+    /// The first two are compared with this client and with the server that is asked
+    /// ([`AuthorizationServer::token_endpoint`]: with that URL), so that no refresh token goes to
+    /// another server than the one that has issued it. Write a new seed beside the old one and
+    /// rename it: then no process reads half of it.
+    ///
+    /// - The file is replaced, under a lock, before the new access token is given out: written
+    ///   beside it (`.NAME.next`, mode 0600), synced, renamed, and its directory synced. So the
+    ///   directory must be writable: where the place for the new seed cannot be made, the refresh
+    ///   token is not sent. The lock is advisory, on `.NAME.lock`, by `flock`; network file systems
+    ///   on which that does not hold between machines are not supported.
+    /// - The access token is written with it. Another process with the same client, certificate,
+    ///   resource, audience, scope and binding uses that one, as long as it need not be refreshed,
+    ///   and is not the one that its resource has refused. (A DPoP-bound one is not written: the key
+    ///   is its process's own.)
+    /// - A process waits for the lock 15 s longer than [`timeout`](Self::timeout), so that it waits
+    ///   out another one's request that hangs. Discovery is done before.
+    /// - An answer is lost if the process ends, or the connection, between the server's decision and
+    ///   the end of the write. Then the refresh token in the file may be used up. It is sent again:
+    ///   once at once if the connection ended, else at the next attempt. A server that still accepts
+    ///   it answers. One that takes it for stolen (RFC 9700 §4.14.2) refuses it and revokes its
+    ///   successor. What was written and not renamed is found by the next process.
+    /// - After `invalid_grant` the source asks no more, until the file holds another refresh token.
+    /// - A resource cannot have refresh tokens used up: a token that it refuses is replaced once,
+    ///   none that is younger than 30 s, and after three refused tokens in a row none for 15 min.
+    ///   That is so for each source, so one resource's refusals affect no other's.
+    ///
+    /// A token is refreshed up to a tenth of its life later than other tokens, by chance.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn refresh(mut self, seed: impl Into<PathBuf>) -> Self {
+        self.grant = Grant::Refresh(Arc::new(SeedStore::new(seed.into())));
+        self
+    }
+
     /// The time for all of it: discovery, the subject's token, the signature (half of the time at
-    /// most), and the request. Default 10 s.
+    /// most), and the request. Default 10 s. With [`refresh`](Self::refresh) it is the time for
+    /// discovery, and then for the request.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -227,7 +280,7 @@ impl Builder {
             );
             return Err(Error::new(ErrorKind::Configuration, message));
         }
-        if self.actor.is_some() && matches!(self.grant, Grant::ClientCredentials) {
+        if self.actor.is_some() && !matches!(self.grant, Grant::Exchange { .. }) {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 "there is an actor and no subject to act for: say whose token is exchanged",

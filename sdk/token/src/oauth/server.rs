@@ -121,6 +121,16 @@ impl AuthorizationServer {
         }
     }
 
+    /// Whether the server that is asked may be this one: its issuer identifier, or the token endpoint
+    /// where that is what is configured.
+    #[cfg(unix)]
+    pub(super) fn may_be(&self, identifier: &str) -> bool {
+        match &self.0.location {
+            Location::Endpoint(only) | Location::Issuer(only) => only == identifier,
+            Location::Resource { only, .. } => only.iter().any(|issuer| issuer == identifier),
+        }
+    }
+
     /// Whether the resource alone decides which server is asked (CL-10).
     pub(super) fn is_chosen_by_resource(&self) -> bool {
         matches!(&self.0.location, Location::Resource { only, .. } if only.is_empty())

@@ -11,6 +11,8 @@ use bowline_proof::Demand;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
+#[cfg(unix)]
+use zeroize::Zeroizing;
 
 use super::http::{JsonResponse, RequestLabel, is_transient};
 use crate::cache::{CachedToken, Certificate, Times};
@@ -45,6 +47,8 @@ pub(super) struct Expected<'a> {
     /// When the request was made.
     pub(super) asked_at: SystemTime,
     pub(super) source: TokenSourceId,
+    /// What to do about `invalid_grant`.
+    pub(super) on_invalid_grant: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +109,25 @@ pub(super) fn read(
     }
     issued.check_binding(&token)?;
     issued.with_expiry(token, &members.expires_in)
+}
+
+/// The refresh token in a response (RFC 6749 §6): whatever else is wrong with the response, it takes
+/// the place of the one that was sent.
+#[cfg(unix)]
+pub(super) fn refresh_token(response: &JsonResponse) -> Option<Zeroizing<String>> {
+    #[derive(Deserialize)]
+    struct Member {
+        refresh_token: Option<String>,
+    }
+    if response.status != StatusCode::OK {
+        return None;
+    }
+    let label = RequestLabel { name: "", url: "" };
+    let member: Member = response.json(&label).ok()?;
+    // RFC 6749 appendix A.17.
+    let is_token =
+        |text: &String| !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    member.refresh_token.filter(is_token).map(Zeroizing::new)
 }
 
 struct Issued<'a> {
@@ -226,19 +249,11 @@ impl Issued<'_> {
         };
         Ok(
             match lifetime.and_then(|lifetime| Some((lifetime, asked_at.checked_add(lifetime)?))) {
-                Some((lifetime, expires_at)) => CachedToken {
-                    token: token.expiring_at(expires_at),
-                    times: times(lifetime, asked_at),
-                    is_refused: false,
-                },
-                None => CachedToken {
-                    token,
-                    times: Times {
-                        refresh_at: None,
-                        stale_at: None,
-                    },
-                    is_refused: false,
-                },
+                Some((lifetime, expires_at)) => CachedToken::new(
+                    token.expiring_at(expires_at),
+                    times(lifetime, asked_at, 0.0),
+                ),
+                None => CachedToken::new(token, Times::NEVER),
             },
         )
     }
@@ -286,11 +301,13 @@ impl Issued<'_> {
 
 /// A token is refreshed a fifth of its lifetime before it expires: thirty seconds at least, half
 /// the lifetime at most. It is stale in the last tenth, five seconds at most, in which it may
-/// expire on the way.
-fn times(lifetime: Duration, since: SystemTime) -> Times {
+/// expire on the way. `later`, between 0 and 1, moves the refresh by as much of a tenth of the
+/// lifetime.
+pub(super) fn times(lifetime: Duration, since: SystemTime, later: f64) -> Times {
     let ahead = (lifetime / 5)
         .max(Duration::from_secs(30))
-        .min(lifetime / 2);
+        .min(lifetime / 2)
+        - (lifetime / 10).mul_f64(later.clamp(0.0, 1.0));
     let margin = (lifetime / 10).min(Duration::from_secs(5));
     Times {
         refresh_at: since.checked_add(lifetime - ahead),
@@ -313,10 +330,11 @@ fn refused(
     if !description.is_empty() && !reveals(description) {
         message = format!("{message} ({})", printable_ascii(description));
     }
-    Error::new(
-        ErrorKind::Refused(refusal),
-        format!("{message}: {}", refusal.advice()),
-    )
+    let advice = match refusal {
+        OAuthErrorCode::InvalidGrant => expected.on_invalid_grant,
+        other => other.advice(),
+    };
+    Error::new(ErrorKind::Refused(refusal), format!("{message}: {advice}"))
 }
 
 /// A server may repeat what it was sent, whole or cut short, and errors end in logs. Fewer

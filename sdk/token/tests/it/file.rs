@@ -15,10 +15,10 @@ use futures_util::future::join_all;
 use crate::fixture::{Fixture, TestClock};
 
 /// A directory that is removed when the test ends.
-struct Dir(PathBuf);
+pub(crate) struct Dir(PathBuf);
 
 impl Dir {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path =
             std::env::temp_dir().join(format!("bowline-token-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
@@ -26,7 +26,7 @@ impl Dir {
         Self(path)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 

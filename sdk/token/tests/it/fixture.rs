@@ -33,20 +33,30 @@ pub(crate) struct Fixture {
     pub(crate) clock: TestClock,
 }
 
-/// The agent's clock: the system clock plus what a test adds.
-#[derive(Clone, Default)]
-pub(crate) struct TestClock(Arc<AtomicU64>);
+/// The agent's clock: the time at which the test began, plus what the test adds.
+#[derive(Clone)]
+pub(crate) struct TestClock {
+    began: SystemTime,
+    added: Arc<AtomicU64>,
+}
 
 impl TestClock {
     pub(crate) fn advance(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.added.fetch_add(seconds, Ordering::SeqCst);
     }
 
     pub(crate) fn to_clock(&self) -> Clock {
-        let added = self.0.clone();
-        Clock::from_fn(move || {
-            SystemTime::now() + Duration::from_secs(added.load(Ordering::SeqCst))
-        })
+        let Self { began, added } = self.clone();
+        Clock::from_fn(move || began + Duration::from_secs(added.load(Ordering::SeqCst)))
+    }
+}
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self {
+            began: SystemTime::now(),
+            added: Arc::default(),
+        }
     }
 }
 

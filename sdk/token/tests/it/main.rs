@@ -12,6 +12,8 @@ mod hostile;
 mod named_servers;
 mod outage;
 mod public_types;
+#[cfg(unix)]
+mod refresh;
 mod replacement;
 mod rotation;
 mod secrets;

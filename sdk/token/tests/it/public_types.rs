@@ -50,4 +50,6 @@ fn each_type_in_a_signature_is_exported() {
     named::<TokenFile>();
     named::<TokenFileOptions>();
     named::<dyn TokenSource>();
+    #[cfg(unix)]
+    named::<bowline_token::SeedOwner>();
 }

@@ -14,10 +14,17 @@ use serde_json::json;
 
 use crate::fixture::Fixture;
 
+const SECRETS: [&str; 4] = [
+    "subject_token",
+    "client_assertion",
+    "actor_token",
+    "refresh_token",
+];
+
 /// Echoes the secrets of the request in an error.
 async fn echo(body: String) -> (StatusCode, String) {
     let said: Vec<_> = form_urlencoded::parse(body.as_bytes())
-        .filter(|(name, _)| ["subject_token", "client_assertion", "actor_token"].contains(&&**name))
+        .filter(|(name, _)| SECRETS.contains(&&**name))
         .map(|(_, value)| value.into_owned())
         .collect();
     assert!(!said.is_empty());
@@ -42,10 +49,20 @@ async fn a_server_that_echoes_secrets_gets_none_into_an_error() {
         endpoint,
         ClientAuthentication::private_key_jwt("agent", key),
     );
+    #[cfg(unix)]
+    let directory = crate::file::Dir::new("echoed");
+    #[cfg(unix)]
+    let seed = {
+        let seed = directory.path("seed");
+        crate::refresh::write_seed(&seed, "agent", &server.origin(), "SECRET-refresh");
+        seed
+    };
     for settings in [
         settings.clone(),
         settings.clone().exchange(subject.clone()).actor(actor),
         settings.clone().exchange(subject),
+        #[cfg(unix)]
+        settings.clone().refresh(seed),
     ] {
         let error = settings.build().unwrap().token().await.unwrap_err();
         let shown = format!("{error} {error:?}");

@@ -1,69 +1,44 @@
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::{ServerName, UnixTime};
-use rustls::{CertificateError, Error, RootCertStore};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use super::*;
-
-fn unix(time: SystemTime) -> UnixTime {
-    UnixTime::since_unix_epoch(
-        time.duration_since(SystemTime::UNIX_EPOCH)
-            .expect("after 1970"),
-    )
-}
-
-/// What rustls says of a chain for a name.
-fn verify(
-    authority: &Authority,
-    chain: &[CertificateDer<'static>],
-    name: &str,
-) -> Result<(), Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.root().clone()).expect("a root");
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .expect("a verifier");
-    let name = ServerName::try_from(name.to_owned()).expect("a name");
-    let now = unix(SystemTime::now());
-    verifier
-        .verify_server_cert(&chain[0], &chain[1..], &name, &[], now)
-        .map(|_| ())
-}
 
 fn authority() -> Authority {
     Authority::new(["tools.example", "api.example"]).expect("an authority")
 }
 
-#[test]
-fn a_leaf_is_for_its_one_name_alone() {
-    let authority = authority();
-    let leaf = authority
-        .leaf("tools.example", SystemTime::now())
-        .expect("a leaf");
-    verify(&authority, &leaf.cert, "tools.example").expect("its own name");
-    for other in ["api.example", "www.tools.example", "other.example"] {
-        let error = verify(&authority, &leaf.cert, other).expect_err(other);
-        let expected = matches!(
-            error,
-            Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
-            )
-        );
-        assert!(expected, "{other}: {error:?}");
+/// A directory that goes with it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("bowline-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        Self(dir)
     }
-    let (_, parsed) = X509Certificate::from_der(&leaf.cert[0]).expect("DER");
-    assert_eq!(parsed.subject().iter().count(), 0);
-    let names = parsed
-        .subject_alternative_name()
-        .expect("one")
-        .expect("one");
-    assert!(names.critical, "RFC 5280 section 4.1.2.6");
-    let names = &names.value.general_names;
-    assert_eq!(format!("{names:?}"), r#"[DNSName("tools.example")]"#);
-    let life = parsed.validity().not_after.timestamp() - parsed.validity().not_before.timestamp();
-    assert_eq!(life, 25 * 3600, "24 h, and an hour before");
+
+    fn open(&self, names: &[&str]) -> Result<Authority, AuthorityError> {
+        Authority::open(&self.0, names.iter().copied())
+    }
+
+    fn roots(&self) -> usize {
+        let text = fs::read_to_string(self.0.join("root.pem")).expect("the roots");
+        text.matches("BEGIN CERTIFICATE").count()
+    }
+
+    /// The files with keys.
+    fn pairs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.0).expect("the directory");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| !path.ends_with("root.pem")).collect()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 #[test]
@@ -77,93 +52,6 @@ fn a_name_that_is_not_allowed_gets_no_leaf() {
         "127.0.0.1",
     ] {
         assert!(authority.leaf(name, SystemTime::now()).is_err(), "{name}");
-    }
-}
-
-#[test]
-fn what_the_intermediate_signs_beyond_its_constraints_is_refused() {
-    let authority = authority();
-    let now = SystemTime::now();
-    for (name, san) in [
-        (
-            "other.example",
-            SanType::DnsName("other.example".try_into().expect("a name")),
-        ),
-        (
-            "127.0.0.1",
-            SanType::IpAddress("127.0.0.1".parse().expect("an address")),
-        ),
-        (
-            "::1",
-            SanType::IpAddress("::1".parse().expect("an address")),
-        ),
-    ] {
-        let mut leaf = params(now, LEAF_LIFE);
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        leaf.subject_alt_names = vec![san];
-        let key = new_key().expect("a key");
-        let forged = leaf.signed_by(&key, &authority.issuer).expect("signed");
-        let chain = [forged.into(), authority.intermediate.clone()];
-        let error = verify(&authority, &chain, name).expect_err(name);
-        let text = format!("{error:?}");
-        assert!(text.contains("NameConstraint"), "{name}: {text}");
-    }
-}
-
-#[test]
-fn an_authority_below_the_intermediate_is_refused() {
-    let authority = authority();
-    let now = SystemTime::now();
-    let mut below = params(now, LEAF_LIFE);
-    below.distinguished_name = common_name("below");
-    below.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    below.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let key = new_key().expect("a key");
-    let below_der = below.signed_by(&key, &authority.issuer).expect("signed");
-    let below = Issuer::new(below, key);
-    let mut leaf = params(now, LEAF_LIFE);
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.subject_alt_names = vec![SanType::DnsName(
-        "tools.example".try_into().expect("a name"),
-    )];
-    let leaf_key = new_key().expect("a key");
-    let leaf = leaf.signed_by(&leaf_key, &below).expect("signed");
-    let chain = [
-        leaf.into(),
-        below_der.into(),
-        authority.intermediate.clone(),
-    ];
-    let error = verify(&authority, &chain, "tools.example").expect_err("pathLen 0");
-    assert!(format!("{error:?}").contains("PathLen"), "{error:?}");
-}
-
-#[test]
-fn root_and_intermediate_may_do_nothing_but_sign_certificates() {
-    let authority = authority();
-    for (der, path_len, constrained) in [
-        (authority.root(), 1, false),
-        (&authority.intermediate, 0, true),
-    ] {
-        let (_, parsed) = X509Certificate::from_der(der).expect("DER");
-        let usage = parsed.key_usage().expect("one").expect("one").value;
-        assert_eq!(usage.flags, 1 << 5, "keyCertSign alone");
-        let basic = parsed.basic_constraints().expect("one").expect("one");
-        assert!(basic.critical && basic.value.ca);
-        assert_eq!(basic.value.path_len_constraint, Some(path_len));
-        let constraints = parsed.name_constraints().expect("readable");
-        assert_eq!(constraints.is_some(), constrained);
-        if let Some(constraints) = constraints {
-            assert!(constraints.critical);
-            let usage = parsed
-                .extended_key_usage()
-                .expect("one")
-                .expect("one")
-                .value;
-            assert!(usage.server_auth && !usage.client_auth && !usage.any);
-        }
-        let life =
-            parsed.validity().not_after.timestamp() - parsed.validity().not_before.timestamp();
-        assert_eq!(life, 90 * 24 * 3600 + 3600);
     }
 }
 
@@ -191,4 +79,78 @@ fn no_debug_shows_a_key() {
         text,
         r#"Authority { names: ["api.example", "tools.example"], .. }"#
     );
+}
+
+#[test]
+fn gw_6_a_kept_authority_is_the_same_after_a_restart() {
+    let dir = Dir::new("authority-kept");
+    let first = dir.open(&["tools.example"]).expect("an authority");
+    let root = first.root();
+    let text = crate::causes::with_causes(&dir.open(&["tools.example"]).expect_err("locked"));
+    assert!(text.contains("another egress"), "{text}");
+    drop(first);
+    let second = dir.open(&["tools.example"]).expect("an authority");
+    assert_eq!(second.root(), root);
+    assert_eq!((dir.roots(), dir.pairs().len()), (1, 1));
+    let mode = |path: &PathBuf| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
+    assert_eq!(mode(&dir.0), 0o700);
+    assert_eq!(mode(&dir.pairs()[0]), 0o600);
+    let root = fs::read_to_string(dir.0.join("root.pem")).expect("the roots");
+    assert!(!root.contains("PRIVATE KEY"));
+}
+
+#[test]
+fn gw_6_a_new_pair_comes_30_days_before_the_old_one_ends_and_is_used_when_it_has_to_be() {
+    let dir = Dir::new("authority-overlap");
+    let authority = dir.open(&["tools.example"]).expect("an authority");
+    let (now, root) = (SystemTime::now(), authority.root());
+    let names = || ["tools.example"];
+    let issuer = |at: SystemTime| {
+        let leaf = authority.leaf("tools.example", at).expect("a leaf");
+        leaf.cert[1].clone()
+    };
+    let first = issuer(now);
+    assert!(!authority.be_for(names(), now + 59 * DAY).expect("kept"));
+    assert_eq!(dir.roots(), 1);
+    assert!(authority.be_for(names(), now + 61 * DAY).expect("kept"));
+    assert_eq!((dir.roots(), dir.pairs().len()), (2, 2));
+    assert_ne!(authority.root(), root);
+    // Agents that started before know the first root alone.
+    assert_eq!(issuer(now + 61 * DAY), first);
+    assert_eq!(issuer(now + 88 * DAY), first);
+    assert_ne!(issuer(now + 90 * DAY), first);
+    assert!(!authority.be_for(names(), now + 91 * DAY).expect("kept"));
+    assert_eq!((dir.roots(), dir.pairs().len()), (1, 1));
+}
+
+#[test]
+fn gw_6_other_names_need_another_root_and_no_pair_may_sign_for_a_name_of_before() {
+    let dir = Dir::new("authority-names");
+    let authority = dir.open(&["a.example"]).expect("an authority");
+    let (now, first) = (SystemTime::now(), authority.root());
+    assert!(
+        authority
+            .be_for(["a.example", "b.example"], now)
+            .expect("kept")
+    );
+    assert_eq!(dir.roots(), 2);
+    assert!(authority.leaf("b.example", now).is_ok());
+    assert!(authority.be_for(["b.example"], now).expect("kept"));
+    assert_eq!(dir.roots(), 1);
+    assert_ne!(authority.root(), first);
+    assert!(authority.leaf("a.example", now).is_err());
+}
+
+#[test]
+fn a_directory_that_others_can_write_to_is_refused() {
+    let dir = Dir::new("authority-open");
+    fs::create_dir(&dir.0).expect("a directory");
+    fs::set_permissions(&dir.0, PermissionsExt::from_mode(0o777)).expect("its mode");
+    assert!(dir.open(&["a.example"]).is_err());
+    fs::set_permissions(&dir.0, PermissionsExt::from_mode(0o755)).expect("its mode");
+    dir.open(&["a.example"]).expect("an authority");
+    // What is no pair is left out and removed.
+    fs::write(dir.0.join("pair-1.pem"), "no pair").expect("a file");
+    dir.open(&["a.example"]).expect("an authority");
+    assert_eq!(dir.pairs().len(), 1);
 }

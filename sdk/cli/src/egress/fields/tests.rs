@@ -1,3 +1,5 @@
+use http::HeaderName;
+
 use super::*;
 
 fn fields(text: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -55,9 +57,12 @@ fn what_is_for_one_connection_is_not_passed_on() {
     strip_request(&mut request);
     assert_eq!(names(&request), ["authorization", "mcp-session-id", "te"]);
     assert_eq!(request[TE], "trailers");
-    let mut request = fields(&[("te", "gzip")]);
+    let mut request = fields(&[("te", "gzip"), ("transfer_encoding", "chunked")]);
     strip_request(&mut request);
     assert!(request.is_empty());
+    let mut request = fields(&[("cookie", "a=b"), ("cookie", "c=d")]);
+    strip_request(&mut request);
+    assert_eq!(request["cookie"], "a=b; c=d");
 
     let mut response = fields(&[
         ("connection", "close"),

@@ -2,6 +2,11 @@ use http::{Request, Version};
 
 use super::*;
 
+fn allowed<const N: usize>(origins: [&str; N]) -> Allowed {
+    let origins = origins.map(|text| HostPort::from_origin(text).expect(text));
+    origins.into_iter().collect()
+}
+
 fn name(text: &str) -> HostPort {
     HostPort::parse(text).unwrap_or_else(|| panic!("{text}"))
 }
@@ -63,8 +68,7 @@ fn what_resolvers_read_in_different_ways_is_no_name() {
 
 #[test]
 fn an_allowed_origin_is_https_with_a_host_name() {
-    let allowed = Allowed::parse(["https://Tools.example/", "https://api.example:8443"]);
-    let allowed = allowed.expect("two origins");
+    let allowed = self::allowed(["https://Tools.example/", "https://api.example:8443"]);
     assert!(allowed.contains(&name("tools.example")));
     assert!(allowed.contains(&name("api.example:8443")));
     assert!(!allowed.contains(&name("api.example")));
@@ -73,18 +77,26 @@ fn an_allowed_origin_is_https_with_a_host_name() {
         ("tools.example", "begins with https://"),
         ("https://tools.example/mcp", "no path"),
         ("https://tools.example?x", "no path"),
-        (
-            "https://127.0.0.1:8443",
-            "an IP address cannot be intercepted",
-        ),
-        ("https://[::1]", "an IP address cannot be intercepted"),
         ("https://u@tools.example", "no host name"),
         ("https://*.example", "no host name"),
     ] {
-        let error = Allowed::parse([text]).expect_err(text);
-        assert!(error.contains(why) && error.contains(text), "{error}");
+        let error = HostPort::from_origin(text).expect_err(text);
+        assert!(error.contains(why), "{error}");
     }
-    assert!(Allowed::parse([]).is_err());
+    assert_eq!(allowed.check_interceptable(), Ok(()));
+}
+
+#[test]
+fn gw_6_an_address_cannot_be_intercepted() {
+    for origin in ["https://127.0.0.1:8443", "https://[::1]"] {
+        let error = allowed(["https://tools.example", origin]).check_interceptable();
+        let error = error.expect_err(origin);
+        assert!(
+            error.contains("an IP address cannot be intercepted"),
+            "{error}"
+        );
+        assert!(error.contains(origin), "{error}");
+    }
 }
 
 const ORIGINS: [&str; 5] = [
@@ -218,8 +230,7 @@ fn sni_of_another_form_is_still_compared_as_a_name() {
 
 #[test]
 fn absolute_targets_mean_allowed_https_origins() {
-    let allowed = Allowed::parse(["https://tools.example", "https://api.example:8443"]);
-    let allowed = allowed.expect("two origins");
+    let allowed = self::allowed(["https://tools.example", "https://api.example:8443"]);
     for (target, host, expected) in [
         (
             "http://tools.example/x",

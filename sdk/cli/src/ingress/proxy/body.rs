@@ -15,8 +15,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::fields;
 use super::places::Place;
 use super::sse::{COMMENT, Position};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::passing::body::{BoxError, with_trailers};
+use crate::passing::fields::strip_hop_by_hop;
 
 /// Why a request's body did not arrive whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -169,15 +169,11 @@ impl HttpBody for RequestBody {
                 None => return Poll::Ready(Some(Err(this.fate.fail(BodyError::TooLong)))),
             }
         }
-        let frame = match frame.into_trailers() {
-            Ok(mut trailers) => {
-                // GW-2.
-                fields::strip_request_trailers(&mut trailers, &this.strip);
-                Frame::trailers(trailers)
-            }
-            Err(data) => data,
-        };
-        Poll::Ready(Some(Ok(frame)))
+        let strip = &this.strip;
+        Poll::Ready(Some(Ok(with_trailers(frame, |trailers| {
+            // GW-2.
+            fields::strip_request_trailers(trailers, strip);
+        }))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -191,21 +187,7 @@ impl HttpBody for RequestBody {
 }
 
 /// The body of a response: the upstream's, or of this ingress.
-#[derive(Default)]
-pub(crate) enum Body {
-    #[default]
-    Empty,
-    Whole(Bytes),
-    Upstream(Box<ResponseBody>),
-}
-
-impl Body {
-    pub(super) fn text(text: &'static str) -> Self {
-        let mut line = text.to_owned();
-        line.push('\n');
-        Self::Whole(line.into())
-    }
-}
+pub(crate) type Body = crate::passing::body::Body<Box<ResponseBody>>;
 
 /// A response's body on its way from the upstream. Dropping it ends the exchange with the upstream,
 /// and frees the request's place.
@@ -255,7 +237,7 @@ pub(super) struct Comments {
 #[error("the upstream sent nothing of its response for too long")]
 struct UpstreamStalled;
 
-impl HttpBody for Body {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -263,33 +245,17 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                *self = Self::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Self::Upstream(body) => body.poll(cx),
-        }
+        self.poll(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Whole(_) => false,
-            Self::Upstream(body) => body.inner.is_end_stream(),
-        }
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Upstream(body) => match body.waiting {
-                Waiting::Comments(_) => SizeHint::default(),
-                _ => body.inner.size_hint(),
-            },
+        match self.waiting {
+            Waiting::Comments(_) => SizeHint::default(),
+            _ => self.inner.size_hint(),
         }
     }
 }
@@ -317,13 +283,7 @@ impl ResponseBody {
                 Waiting::Comments(comments) => Frame::data(comments.position.follow(data)),
                 _ => Frame::data(data),
             },
-            Err(trailers) => match trailers.into_trailers() {
-                Ok(mut trailers) => {
-                    fields::strip_response(&mut trailers);
-                    Frame::trailers(trailers)
-                }
-                Err(other) => other,
-            },
+            Err(trailers) => with_trailers(trailers, strip_hop_by_hop),
         };
         Poll::Ready(Some(Ok(frame)))
     }

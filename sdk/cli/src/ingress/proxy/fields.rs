@@ -6,154 +6,41 @@ use bowline::server::{
     AccessToken, BindingClass, ClientCertificate, ConnectionFacts, FailedCheck, Observed,
     VerifiedBinding, strip_reserved_fields,
 };
-use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
-    UPGRADE,
-};
+use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Passing;
+use crate::passing::fields;
 use crate::receipt::{self, RECEIPT};
-
-const HOP_BY_HOP: [&str; 6] = [
-    "connection",
-    "proxy-connection",
-    "keep-alive",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// What a trailer section must not hold (RFC 9110 section 6.5.1), because an upstream may merge it
-/// into the fields: it would come after they were checked.
-const NOT_IN_TRAILERS: [&str; 9] = [
-    "authorization",
-    "cookie",
-    "dpop",
-    "expect",
-    "host",
-    "http2-settings",
-    "proxy-authorization",
-    "session-binding-proof",
-    "trailer",
-];
 
 const PROOF: &str = "session-binding-proof";
 
 /// Removes what is for this connection only, and what only the ingress itself may say. The binding
 /// layer has refused `Connection` options that name a field that must stay (GW-2).
 pub(super) fn strip_request(headers: &mut HeaderMap, configured: &[HeaderName]) {
-    strip_hop_by_hop(headers);
-    // The answer to it was this server's.
-    headers.remove(EXPECT);
-    headers.remove(PROXY_AUTHORIZATION);
-    headers.remove("http2-settings");
+    fields::strip_request(headers);
     strip_reserved_fields(headers);
-    remove(headers, |name| {
-        is_one_of(&[PROOF], name)
-            || names(configured, name)
-            // `_` for `-`: CGI and WSGI make the same variable of both.
-            || name.contains('_')
-                && (is_one_of(&HOP_BY_HOP, name) || starts_like(name, "content-"))
+    fields::remove(headers, |name| {
+        fields::is_same(PROOF, name) || names(configured, name)
     });
 }
 
 /// Whether a `Connection` option names a field that configuration strips: it must not be taken for
 /// removed before it is set (GW-2).
 pub(super) fn connection_names(headers: &HeaderMap, configured: &[HeaderName]) -> bool {
-    !configured.is_empty() && options(headers).any(|option| names(configured, &option))
-}
-
-pub(super) fn strip_response(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
+    !configured.is_empty()
+        && fields::connection_options(headers).any(|option| names(configured, &option))
 }
 
 pub(super) fn strip_request_trailers(trailers: &mut HeaderMap, configured: &[HeaderName]) {
     strip_request(trailers, configured);
-    remove(trailers, |name| {
-        is_one_of(&NOT_IN_TRAILERS, name) || starts_like(name, "content-")
-    });
-}
-
-/// Whether the sender of these fields accepts trailers.
-pub(super) fn accept_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().any(|field| {
-        let mut codings = field.as_bytes().split(|&byte| byte == b',');
-        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    })
-}
-
-/// HTTP/1.1 has one `Cookie` field, HTTP/2 may split it (RFC 9113 section 8.2.3).
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    let mut fields = headers.get_all(COOKIE).iter();
-    if fields.next().is_none() || fields.next().is_none() {
-        return;
-    }
-    let fields: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    if let Ok(mut joined) = HeaderValue::from_bytes(&fields.join(&b"; "[..])) {
-        joined.set_sensitive(true);
-        headers.insert(COOKIE, joined);
-    }
-}
-
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<String> = options(headers).collect();
-        for option in named {
-            headers.remove(option.as_str());
-        }
-        headers.remove(CONNECTION);
-    }
-    for name in [TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-}
-
-/// The `Connection` options, in lower case.
-fn options(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
-    let fields = headers.get_all(CONNECTION).iter();
-    fields
-        .flat_map(|field| field.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|option| str::from_utf8(option.trim_ascii()).ok())
-        .map(str::to_ascii_lowercase)
-}
-
-fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    // Most requests have none, and then nothing is allocated.
-    let found: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| unwanted(name.as_str()))
-        .cloned()
-        .collect();
-    for name in found {
-        headers.remove(name);
-    }
+    fields::strip_trailers(trailers);
 }
 
 fn names(configured: &[HeaderName], name: &str) -> bool {
-    configured.iter().any(|known| is_same(known.as_str(), name))
-}
-
-fn is_one_of(known: &[&str], name: &str) -> bool {
-    known.iter().any(|known| is_same(known, name))
-}
-
-/// With `_` and `-` taken for the same.
-fn is_same(one: &str, other: &str) -> bool {
-    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    one.len() == other.len() && one.bytes().map(dash).eq(other.bytes().map(dash))
-}
-
-fn starts_like(name: &str, prefix: &str) -> bool {
-    name.get(..prefix.len())
-        .is_some_and(|start| is_same(start, prefix))
+    let mut configured = configured.iter();
+    configured.any(|known| fields::is_same(known.as_str(), name))
 }
 
 /// Says of a stripped request what the ingress knows about it (GW-2).

@@ -4,14 +4,15 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::header::{HOST, UPGRADE};
+use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use tower::Service;
 
 use super::answer::{self, Refused};
 use super::body::Body;
+use crate::passing::fields::ask_for_websocket;
 
 /// The outermost service.
 #[derive(Clone)]
@@ -50,7 +51,7 @@ fn check(request: &Parts) -> Result<(), Refused> {
             "CONNECT is not supported",
         );
     }
-    if asks_for_websocket(&request.headers) {
+    if ask_for_websocket(&request.headers) {
         return refused(
             StatusCode::NOT_IMPLEMENTED,
             "websocket",
@@ -112,16 +113,6 @@ fn check_host(request: &Parts) -> Result<(), Refused> {
 fn is_same_host(one: &Authority, other: &Authority) -> bool {
     let port = |authority: &Authority| authority.port_u16().unwrap_or(443);
     one.host().eq_ignore_ascii_case(other.host()) && port(one) == port(other)
-}
-
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers.get_all(UPGRADE).iter().any(|field| {
-        let mut protocols = field.as_bytes().split(|&byte| byte == b',');
-        protocols.any(|protocol| {
-            let name = protocol.split(|&byte| byte == b'/').next();
-            name.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"))
-        })
-    })
 }
 
 #[cfg(test)]

@@ -32,8 +32,9 @@ use self::body::{BodyError, RequestBody, ResponseBody, Waiting};
 pub(crate) use self::front::Front;
 use self::places::{Place, Places};
 use self::upstream::{Upstream, UpstreamError};
-use super::values::UpstreamAt;
+use crate::passing::fields::{accept_trailers, join_cookies, strip_hop_by_hop};
 use crate::receipt::ReceiptKey;
+use crate::values::UpstreamAt;
 
 /// How requests are passed on. A reload replaces it.
 pub(crate) struct Passing {
@@ -129,7 +130,7 @@ impl Shared {
         check_passable(&request, &passing)?;
         let place = self.place(&request)?;
         let (mut parts, body) = request.into_parts();
-        let accepts_trailers = fields::accept_trailers(&parts.headers);
+        let accepts_trailers = accept_trailers(&parts.headers);
         let host = fields::host(&parts);
         fields::strip_request(&mut parts.headers, &passing.strip);
         fields::describe(&mut parts, &passing);
@@ -138,7 +139,7 @@ impl Shared {
         }
         self.offer_trailers(&mut parts, accepts_trailers);
         if !self.upstream.is_http2() {
-            fields::join_cookies(&mut parts.headers);
+            join_cookies(&mut parts.headers);
         }
         parts.extensions.clear();
         let body = RequestBody::new(
@@ -256,7 +257,7 @@ impl Shared {
             ),
         };
         let (mut parts, inner) = response.into_parts();
-        fields::strip_response(&mut parts.headers);
+        strip_hop_by_hop(&mut parts.headers);
         parts.extensions.clear();
         // The client's protocol decides.
         parts.version = http::Version::HTTP_11;
@@ -265,7 +266,7 @@ impl Shared {
             waiting,
             _place: place,
         };
-        Response::from_parts(parts, Body::Upstream(Box::new(body)))
+        Response::from_parts(parts, Body::Passed(Box::new(body)))
     }
 }
 

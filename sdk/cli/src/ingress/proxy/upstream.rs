@@ -22,7 +22,7 @@ use tower::Service;
 
 use super::UpstreamOptions;
 use super::body::RequestBody;
-use crate::ingress::values::UpstreamAt;
+use crate::values::UpstreamAt;
 
 /// More of a response's head is refused.
 const MAX_HEAD: usize = 256 * 1024;

@@ -1,7 +1,8 @@
 use super::*;
 
 fn allowed(origins: &[&str]) -> Allowed {
-    Allowed::parse(origins.iter().copied()).expect("origins")
+    let origins = origins.iter().copied().map(HostPort::from_origin);
+    origins.collect::<Result<_, _>>().expect("origins")
 }
 
 fn inherited(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {

@@ -1,11 +1,14 @@
 use super::*;
+use crate::egress::names::HostPort;
 
 fn inherited(name: &str, value: &str) -> Vec<(OsString, OsString)> {
     vec![(name.into(), value.into())]
 }
 
 fn set(inherited: &[(OsString, OsString)], store: &str, origin: &str) -> Result<String, Failure> {
-    let allowed = Allowed::parse([origin]).expect("an origin");
+    let allowed: Allowed = [HostPort::from_origin(origin).expect("an origin")]
+        .into_iter()
+        .collect();
     let proxy = ([127, 0, 0, 1], 8080).into();
     let options = options(inherited, proxy, Path::new(store), &allowed)?;
     Ok(options.into_string().expect("UTF-8"))

@@ -17,8 +17,8 @@ use super::logs;
 use crate::ingress::fixture::*;
 
 /// The admin listener on a Unix socket.
-pub(super) struct Admin {
-    pub(super) path: PathBuf,
+pub(crate) struct Admin {
+    pub(crate) path: PathBuf,
 }
 
 impl Admin {
@@ -28,11 +28,11 @@ impl Admin {
         }
     }
 
-    pub(super) fn option(&self) -> String {
+    pub(crate) fn option(&self) -> String {
         format!("unix:{}", self.path.display())
     }
 
-    pub(super) async fn get(&self, path: &str) -> (StatusCode, String) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         let stream = UnixStream::connect(&self.path).await.expect("it listens");
         let (status, _, text) = ask(stream, "GET", path, "localhost").await;
         (status, text)
@@ -53,7 +53,7 @@ impl Admin {
         assert!(there.is_ok(), "no {line} in:\n{last}");
     }
 
-    pub(super) async fn stats(&self) -> Value {
+    pub(crate) async fn stats(&self) -> Value {
         let (status, text) = self.get("/stats").await;
         assert_eq!(status, StatusCode::OK);
         serde_json::from_str(&text).expect("JSON")

@@ -15,6 +15,7 @@ mod record;
 mod tests;
 mod token_filter;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::bind::per_origin::PerOrigin;
 use crate::bind::{Bind, BindConnection};
 use crate::conn::facts::ConnectionFacts;
 use crate::observe::Observers;
+use crate::origin::Origin;
 
 use history::TokenHistory;
 
@@ -73,14 +75,21 @@ pub(crate) struct SessionPolicy {
 /// The session-binding implementation of [`Bind`].
 pub(crate) struct SessionBinding {
     policy: SessionPolicy,
+    /// Origins with a scope of their own.
+    scopes: HashMap<Origin, ProofScope>,
     observers: Observers,
     histories: PerOrigin<TokenHistory>,
 }
 
 impl SessionBinding {
-    pub(crate) fn new(policy: SessionPolicy, observers: Observers) -> Self {
+    pub(crate) fn new(
+        policy: SessionPolicy,
+        scopes: HashMap<Origin, ProofScope>,
+        observers: Observers,
+    ) -> Self {
         Self {
             policy,
+            scopes,
             observers,
             histories: PerOrigin::default(),
         }
@@ -91,8 +100,12 @@ impl Bind for SessionBinding {
     fn open(&self, facts: &Arc<ConnectionFacts>) -> Arc<dyn BindConnection> {
         let make = || TokenHistory::new(self.policy.tokens_per_origin);
         let history = self.histories.get_or_insert_with(facts.origin(), make);
+        let mut policy = self.policy;
+        if let Some(scope) = self.scopes.get(facts.origin()) {
+            policy.proof_scope = *scope;
+        }
         Arc::new(connection::SessionConnection::new(
-            self.policy,
+            policy,
             facts.clone(),
             history,
             self.observers.clone(),

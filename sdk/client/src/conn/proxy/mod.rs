@@ -95,21 +95,39 @@ impl Proxies {
         origin: &Origin,
         timeouts: &Timeouts,
     ) -> Result<TcpStream, Error> {
+        if let Some(socket) = self.tunnel(origin, timeouts).await? {
+            return Ok(socket);
+        }
+        let message = || format!("cannot connect to {origin}");
+        tcp("http", &authority(origin), timeouts, message).await
+    }
+
+    /// A tunnel to the origin, for `bowline-cli`, which speaks through it by itself; `None` if none of
+    /// these proxies is for it: nothing was connected to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connect`]; [`ErrorKind::Timeout`], for [`Step::Connect`] or [`Step::Proxy`];
+    /// [`ErrorKind::Configuration`].
+    #[doc(hidden)]
+    pub async fn tunnel(
+        &self,
+        origin: &Origin,
+        timeouts: &Timeouts,
+    ) -> Result<Option<TcpStream>, Error> {
         let proxy = self.0.as_ref().map_err(Error::clone)?;
         let through = proxy
             .as_ref()
             .filter(|proxy| origin.is_https() && proxy.serves(origin.host()));
-        let target = format!("{}:{}", origin.host(), origin.port());
         let Some(proxy) = through else {
-            let message = || format!("cannot connect to {origin}");
-            return tcp("http", &target, timeouts, message).await;
+            return Ok(None);
         };
+        let target = authority(origin);
         let address = proxy.url.address();
         let message = || format!("cannot connect to the proxy {address}, on the way to {origin}");
         let mut socket = tcp("http", &address, timeouts, message).await?;
         let connect = tunnel::connect(&mut socket, &target, proxy.url.authorization());
         match timeout(timeouts.proxy, connect).await {
-            Ok(Ok(())) => Ok(socket),
+            Ok(Ok(())) => Ok(Some(socket)),
             Ok(Err(e)) => {
                 let message =
                     format!("cannot connect to {origin} through the proxy {address}: {e}");
@@ -118,6 +136,11 @@ impl Proxies {
             Err(_) => Err(Error::timeout(Step::Proxy, timeouts.proxy)),
         }
     }
+}
+
+/// What CONNECT names: host and port, whatever the port.
+fn authority(origin: &Origin) -> String {
+    format!("{}:{}", origin.host(), origin.port())
 }
 
 impl Proxy {

@@ -208,7 +208,12 @@ impl KeyState {
             // Once it has passed, a request brings it up again, or nothing does.
             let replace_at = m.replace_at.filter(|at| *at > now);
             let is_pending = m.succession == Succession::Open && m.is_open();
-            [m.deadline(), replace_at.filter(|_| is_pending)]
+            let tell_expiry_at = m.tell_expiry_at.filter(|at| *at > now && m.is_open());
+            [
+                m.deadline(),
+                replace_at.filter(|_| is_pending),
+                tell_expiry_at,
+            ]
         });
         members.flatten().chain(self.habits.due()).min()
     }
@@ -223,6 +228,22 @@ impl KeyState {
         for member in &mut self.members {
             member.plan(habit, lead);
         }
+    }
+
+    /// The connections in use whose certificate is about to expire, each of them once.
+    pub(super) fn expiring(
+        &mut self,
+        now: Instant,
+        lead: Duration,
+    ) -> impl Iterator<Item = ConnectionId> {
+        let expiring = self
+            .members
+            .iter_mut()
+            .filter(move |m| m.expires_soon(now) && m.is_open() && m.is_in_use(now, lead));
+        expiring.map(|member| {
+            member.expiry_told();
+            member.id
+        })
     }
 
     /// Opens a connection ahead, if there may be one more.

@@ -37,6 +37,10 @@ pub(super) struct Member {
     jitter: u16,
     /// When a successor is to be opened.
     pub(super) replace_at: Option<Instant>,
+    /// When its certificate stops being valid, until it was told that this is near.
+    expires: Option<Instant>,
+    /// When that is to be told.
+    pub(super) tell_expiry_at: Option<Instant>,
     pub(super) succession: Succession,
     /// It is the successor of this one, and not ready to take over.
     pub(super) prepares_for: Option<ConnectionId>,
@@ -75,6 +79,8 @@ impl Member {
             closing: false,
             jitter: new.jitter,
             replace_at: None,
+            expires: new.until,
+            tell_expiry_at: None,
             succession: Succession::Open,
             prepares_for: None,
         }
@@ -114,7 +120,7 @@ impl Member {
     }
 
     /// When it will take no more requests, as far as that is known or learned. The end of its
-    /// certificate does not count: a successor would have the same one.
+    /// certificate does not count: a successor of the same key would have the same one.
     fn foreseen(&self, habit: Habit) -> Option<Instant> {
         let own = self.ends.filter(|(_, reason)| *reason == CloseReason::Age);
         let learned = habit.age.map(|age| self.opened_at + age);
@@ -129,6 +135,21 @@ impl Member {
             let early = lead + self.share(lead.max(life / 20));
             self.opened_at + life.saturating_sub(early).max(life / 2)
         });
+        self.tell_expiry_at = self.expires.map(|end| {
+            let life = end.saturating_duration_since(self.opened_at);
+            self.opened_at + life.saturating_sub(lead + self.share(lead))
+        });
+    }
+
+    /// Whether it is time to tell that its certificate is about to expire.
+    pub(super) fn expires_soon(&self, now: Instant) -> bool {
+        self.tell_expiry_at.is_some_and(|at| at <= now)
+    }
+
+    /// It was told.
+    pub(super) fn expiry_told(&mut self) {
+        self.expires = None;
+        self.tell_expiry_at = None;
     }
 
     /// Whether its end is so near that a successor is to be opened, or has been.

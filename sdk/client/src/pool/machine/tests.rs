@@ -380,7 +380,11 @@ struct Simulation {
     waiting: BTreeMap<WaiterId, KeyId>,
     live: BTreeMap<ConnectionId, Live>,
     /// Openings ahead under way, by the connection that is replaced.
-    ahead: BTreeMap<ConnectionId, KeyId>,
+    ahead: BTreeSet<(ConnectionId, KeyId)>,
+    /// For how long a certificate is valid.
+    certificate: Option<Duration>,
+    /// Connections whose certificate was told to expire.
+    expiring: BTreeSet<ConnectionId>,
     /// Every connection that a successor was opened for, and when.
     replaced: BTreeMap<ConnectionId, Instant>,
     /// Connections that are made ready.
@@ -404,8 +408,8 @@ struct Live {
 enum Step {
     /// Time passes to the machine's next deadline.
     Tick,
-    OpenAhead(ConnectionId),
-    FailAhead(ConnectionId),
+    OpenAhead(ConnectionId, KeyId),
+    FailAhead(ConnectionId, KeyId),
     Ready(ConnectionId),
     End(ConnectionId, Ending),
     Want(KeyId),
@@ -428,7 +432,9 @@ impl Simulation {
             openings: BTreeMap::new(),
             waiting: BTreeMap::new(),
             live: BTreeMap::new(),
-            ahead: BTreeMap::new(),
+            ahead: BTreeSet::new(),
+            certificate: None,
+            expiring: BTreeSet::new(),
             replaced: BTreeMap::new(),
             preparing: BTreeSet::new(),
             ticks: 0,
@@ -463,8 +469,9 @@ impl Simulation {
         );
         if self.limits.ahead {
             steps.push(Step::Tick);
-            steps.extend(self.ahead.keys().map(|c| Step::OpenAhead(*c)));
-            steps.extend(self.ahead.keys().map(|c| Step::FailAhead(*c)));
+            let ahead = self.ahead.iter();
+            steps.extend(ahead.clone().map(|(c, key)| Step::OpenAhead(*c, *key)));
+            steps.extend(ahead.map(|(c, key)| Step::FailAhead(*c, *key)));
             steps.extend(self.preparing.iter().map(|c| Step::Ready(*c)));
             let ends = [Ending::Goaway, Ending::Orderly];
             let live = self.live.keys();
@@ -490,7 +497,7 @@ impl Simulation {
             id: c(self.next),
             http,
             streams,
-            until: None,
+            until: self.certificate.map(|valid| self.now + valid),
             took: Duration::ZERO,
             jitter: 0,
         }
@@ -505,14 +512,14 @@ impl Simulation {
                 self.machine.tick(self.now, &mut actions);
                 self.carry_out(actions);
             }
-            Step::OpenAhead(old) => {
-                let key = self.ahead.remove(&old).expect("it opens");
+            Step::OpenAhead(old, key) => {
+                assert!(self.ahead.remove(&(old, key)), "it opens");
                 let new = self.connect(key, HttpVersion::H1);
                 self.preparing.insert(new.id);
                 self.feed(key, Event::OpenedAhead(new, old));
             }
-            Step::FailAhead(old) => {
-                let key = self.ahead.remove(&old).expect("it opens");
+            Step::FailAhead(old, key) => {
+                assert!(self.ahead.remove(&(old, key)), "it opens");
                 self.feed(key, Event::OpenAheadFailed(old));
             }
             Step::Ready(id) => {
@@ -591,6 +598,12 @@ impl Simulation {
                 }
                 Action::OpenAhead(key, old, lead) => self.opens_ahead(key, old, lead),
                 Action::StopAhead(_) | Action::Distrust(_) => {}
+                Action::Expires(key, old) => {
+                    assert!(self.expiring.insert(old), "told twice of {old}");
+                    assert!(self.is_in_use(old, Duration::ZERO), "{old} is idle");
+                    let other = KEYS[usize::from(key == KEYS[0])];
+                    self.feed(other, Event::Expected(old));
+                }
                 Action::Close(key, connection, _) => {
                     let live = self
                         .live
@@ -622,14 +635,24 @@ impl Simulation {
         }
     }
 
+    fn is_in_use(&self, id: ConnectionId, lead: Duration) -> bool {
+        let live = &self.live[&id];
+        live.busy > 0 || live.used + lead + Duration::from_secs(1) > self.now
+    }
+
     fn opens_ahead(&mut self, key: KeyId, old: ConnectionId, lead: Duration) {
-        self.ahead.insert(old, key);
+        assert!(self.ahead.insert((old, key)), "another one of {old}");
+        if self.live.get(&old).is_some_and(|live| live.key != key) {
+            assert!(self.expiring.contains(&old), "no other certificate");
+            let serves = self.live.values().any(|live| live.key == key);
+            assert!(!serves, "the other certificate has a connection");
+            return;
+        }
         let before = self.replaced.insert(old, self.now);
         assert_eq!(before, None, "a second successor of {old}");
         // It may have ended with GOAWAY just now.
-        if let Some(live) = self.live.get(&old) {
-            assert_eq!(live.key, key);
-            let is_in_use = live.busy > 0 || live.used + lead + Duration::from_secs(1) > self.now;
+        if self.live.contains_key(&old) {
+            let is_in_use = self.is_in_use(old, lead);
             assert!(is_in_use, "opened ahead for {old}, which is idle");
         }
         let waits = self.waiting.values().any(|waiting| *waiting == key);
@@ -649,7 +672,7 @@ impl Simulation {
         let all = self.openings.values().sum::<usize>() + self.ahead.len() + self.live.len();
         assert!(all <= self.limits.in_all, "too many connections in all");
         for key in KEYS {
-            let ahead = self.ahead.values().filter(|ahead| **ahead == key).count();
+            let ahead = self.ahead.iter().filter(|(_, ahead)| *ahead == key).count();
             let opening = self.openings.get(&key).copied().unwrap_or_default() + ahead;
             let members: Vec<_> = self.live.values().filter(|l| l.key == key).collect();
             assert!(

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::Port;
 use crate::authority::ClientAuthentication;
 use crate::authority::names::{
-    CLIENT_CREDENTIALS, INTROSPECTION_PATH, JWKS_PATH, REGISTRATION_PATH, TOKEN_EXCHANGE,
-    TOKEN_PATH,
+    CLIENT_CREDENTIALS, INTROSPECTION_PATH, JWKS_PATH, REFRESH_TOKEN, REGISTRATION_PATH,
+    TOKEN_EXCHANGE, TOKEN_PATH,
 };
 
 /// `GET /.well-known/oauth-authorization-server`.
@@ -27,7 +27,7 @@ pub(super) async fn metadata(State(port): State<Arc<Port>>) -> Json<Value> {
         "jwks_uri": state.url(JWKS_PATH),
         // Required by RFC 8414 §2; there is no authorization endpoint.
         "response_types_supported": [],
-        "grant_types_supported": [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
+        "grant_types_supported": [CLIENT_CREDENTIALS, TOKEN_EXCHANGE, REFRESH_TOKEN],
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint_auth_methods_supported": methods,

@@ -8,6 +8,7 @@ mod exchange;
 mod form;
 mod introspection;
 mod metadata;
+mod refresh;
 mod registration;
 mod rejection;
 mod token;

@@ -1,4 +1,4 @@
-//! The token endpoint (RFC 6749 §4.4, §5; RFC 8693).
+//! The token endpoint (RFC 6749 §4.4, §5, §6; RFC 8693).
 
 use std::sync::Arc;
 
@@ -9,12 +9,11 @@ use serde_json::json;
 
 use super::authentication::AuthenticatedClient;
 use super::dpop::DpopProof;
-use super::exchange;
 use super::form::{Form, FormRequest};
 use super::rejection::{Rejection, uncached};
-use super::{Grant, Port};
+use super::{Grant, Port, exchange, refresh};
 use crate::authority::TokenRequest;
-use crate::authority::names::{CLIENT_CREDENTIALS, TOKEN_EXCHANGE};
+use crate::authority::names::{CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE};
 use crate::authority::token::token_type;
 
 /// `POST /token`.
@@ -33,10 +32,14 @@ pub(super) async fn token(
             port.state.counters.exchanges.increment();
             exchange::grant
         }
+        REFRESH_TOKEN => refresh::grant,
         _ => {
             return Err(Rejection::new(
                 "unsupported_grant_type",
-                format!("only {CLIENT_CREDENTIALS} and {TOKEN_EXCHANGE} are granted here"),
+                format!(
+                    "only {CLIENT_CREDENTIALS}, {TOKEN_EXCHANGE} and {REFRESH_TOKEN} are granted \
+                     here"
+                ),
             ));
         }
     };

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bowline_proof::{Confirmation, Demand, EXPORTER_LABEL};
-use bowline_testkit::authority::{Client, ClientAuthentication, TokenBinding, TokenRequest};
+use bowline_testkit::authority::{
+    Client, ClientAuthentication, RefreshTokens, TokenBinding, TokenRequest,
+};
 use bowline_testkit::pki::{KeyKind, Pki};
 use bowline_testkit::tls::{Alpn, TlsOptions, Versions};
 use http::StatusCode;
@@ -201,6 +203,61 @@ async fn a_refused_request_gets_the_error_codes_of_rfc_6749() {
     );
 }
 
+/// What a server does with a refresh token that it sees for the second time.
+#[tokio::test]
+async fn a_refresh_token_is_rotated_and_its_second_use_revokes_what_came_of_it() {
+    let pki = Pki::new();
+    let authority = start(&pki);
+    let agent = agent(&pki);
+    let mut client = client(&authority, &pki, Some(&agent)).await;
+    let form =
+        |token: &str| format!("grant_type=refresh_token&client_id=agent&refresh_token={token}");
+    let first = authority.issue_refresh_token("agent", "alice");
+    let second = post(&mut client, FORM, &form(&first)).await.body()["refresh_token"].clone();
+    let second = second.as_str().expect("another one").to_owned();
+    assert!(authority.is_live_refresh_token(&second) && !authority.is_live_refresh_token(&first));
+    assert_eq!(
+        post(&mut client, FORM, &form(&first)).await.body()["error"],
+        "invalid_grant"
+    );
+    assert_eq!(
+        post(&mut client, FORM, &form(&second)).await.body()["error"],
+        "invalid_grant"
+    );
+
+    authority.set_refresh_tokens(RefreshTokens::RotatedWithGrace);
+    let first = authority.issue_refresh_token("agent", "alice");
+    let mut next = String::new();
+    for _ in 0..2 {
+        let answer = post(&mut client, FORM, &form(&first)).await;
+        next = answer.body()["refresh_token"]
+            .as_str()
+            .expect("another one")
+            .to_owned();
+    }
+    post(&mut client, FORM, &form(&next)).await;
+    assert_eq!(
+        post(&mut client, FORM, &form(&first)).await.body()["error"],
+        "invalid_grant"
+    );
+
+    authority.set_refresh_tokens(RefreshTokens::Kept);
+    let kept = authority.issue_refresh_token("agent", "alice");
+    for _ in 0..2 {
+        let answer = post(&mut client, FORM, &form(&kept)).await;
+        assert_eq!(
+            (answer.status(), answer.body().get("refresh_token")),
+            (StatusCode::OK, None)
+        );
+    }
+    let others = authority.issue_refresh_token("other", "alice");
+    assert_eq!(
+        post(&mut client, FORM, &form(&others)).await.body()["error"],
+        "invalid_grant"
+    );
+    assert_eq!(authority.refreshes(), 1 + 3 + 2);
+}
+
 #[tokio::test]
 async fn the_metadata_names_the_endpoints_and_what_tokens_are_bound_to() {
     let pki = Pki::new();
@@ -225,6 +282,7 @@ async fn the_metadata_names_the_endpoints_and_what_tokens_are_bound_to() {
     let grants = [
         "client_credentials",
         "urn:ietf:params:oauth:grant-type:token-exchange",
+        "refresh_token",
     ];
     assert_eq!(metadata["grant_types_supported"], json!(grants));
     let methods = [

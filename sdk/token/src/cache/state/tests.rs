@@ -50,14 +50,12 @@ const BACKOFF: Backoff = Backoff {
 fn token(number: u32, now: SystemTime) -> CachedToken {
     let at = |seconds| now + Duration::from_secs(seconds);
     let access = AccessToken::new(format!("t{number}")).unwrap();
-    CachedToken {
-        token: Token::new(access, TokenSourceId(0)).expiring_at(at(100)),
-        times: Times {
-            refresh_at: Some(at(70)),
-            stale_at: Some(at(95)),
-        },
-        is_refused: false,
-    }
+    let times = Times {
+        refresh_at: Some(at(70)),
+        stale_at: Some(at(95)),
+    };
+    let token = Token::new(access, TokenSourceId(0)).expiring_at(at(100));
+    CachedToken::new(token, times)
 }
 
 /// Found by the test below.
@@ -93,6 +91,97 @@ fn certificates_without_a_valid_token_are_forgotten_beyond_the_limit() {
             Ok(token(1, now)),
         );
         assert!(state.entries.len() <= MAX_ENTRIES + 1);
+    }
+}
+
+/// A token without an end whose request uses up a refresh token.
+fn settling(number: u32, now: SystemTime) -> CachedToken {
+    let access = AccessToken::new(format!("t{number}")).unwrap();
+    CachedToken {
+        settled_at: Some(now + Duration::from_secs(30)),
+        ..CachedToken::new(Token::new(access, TokenSourceId(0)), Times::NEVER)
+    }
+}
+
+/// A cache with one certificate, whose tokens are replaced as soon as it says so.
+struct Refusals {
+    state: CacheState<()>,
+    now: SystemTime,
+    tokens: u32,
+}
+
+impl Refusals {
+    fn new() -> Self {
+        let mut refusals = Self {
+            state: CacheState::new(BACKOFF),
+            now: SystemTime::now(),
+            tokens: 0,
+        };
+        refusals.issue();
+        refusals
+    }
+
+    fn issue(&mut self) {
+        self.tokens += 1;
+        let issued = settling(self.tokens, self.now);
+        self.state.started(&Certificate::NONE, ());
+        self.state
+            .completed(self.now, &Certificate::NONE, Ok(issued));
+    }
+
+    /// Refuses the current token a few times, so many seconds after the one before.
+    fn refuse(&mut self, after: u64) -> Refusal {
+        self.now += Duration::from_secs(after);
+        let current = token(self.tokens, self.now).token;
+        let refusal = self.state.refused(self.now, &current);
+        for _ in 0..3 {
+            assert_eq!(
+                self.state.refused(self.now, &current),
+                Refusal::Kept,
+                "once"
+            );
+        }
+        if refusal == Refusal::Replaced {
+            let step = self.state.step(self.now, &Certificate::NONE, true);
+            assert!(matches!(step, Step::Start(Trigger::Refused(token), _) if token == current));
+            self.issue();
+        }
+        refusal
+    }
+}
+
+#[test]
+fn a_token_that_used_up_a_refresh_token_is_replaced_once_and_not_before_30_s() {
+    let mut refusals = Refusals::new();
+    assert_eq!(refusals.refuse(0), Refusal::Kept);
+    assert_eq!(refusals.refuse(29), Refusal::Kept);
+    assert_eq!(refusals.refuse(1), Refusal::Replaced);
+    assert_eq!(refusals.refuse(59), Refusal::Kept, "one a minute");
+    assert_eq!(refusals.refuse(1), Refusal::Replaced);
+    assert_eq!(refusals.tokens, 3);
+}
+
+#[test]
+fn three_refused_tokens_in_a_row_pause_and_after_it_two_more_do() {
+    let mut refusals = Refusals::new();
+    assert_eq!(refusals.refuse(30), Refusal::Replaced);
+    assert_eq!(refusals.refuse(60), Refusal::Replaced);
+    assert_eq!(refusals.refuse(0), Refusal::Paused(REFUSAL_PAUSE));
+    assert_eq!(refusals.refuse(899), Refusal::Kept);
+    assert_eq!(refusals.refuse(1), Refusal::Replaced);
+    assert_eq!(refusals.refuse(60), Refusal::Replaced);
+    assert_eq!(refusals.refuse(0), Refusal::Paused(REFUSAL_PAUSE));
+}
+
+#[test]
+fn a_token_that_came_to_its_end_unrefused_ends_the_row() {
+    let mut refusals = Refusals::new();
+    for _ in 0..10 {
+        assert_eq!(refusals.refuse(30), Refusal::Replaced);
+        assert_eq!(refusals.refuse(60), Refusal::Replaced);
+        // The third is not refused.
+        refusals.now += Duration::from_secs(95);
+        refusals.issue();
     }
 }
 
@@ -136,7 +225,7 @@ fn hold_for_all(actions: Vec<Action>) -> Result<(), TestCaseError> {
             }
             Action::Refuse => {
                 let Some(token) = &last else { continue };
-                if state.refused(now, token) {
+                if state.refused(now, token) == Refusal::Replaced {
                     for expected in &mut expected {
                         expected.fresh.take_if(|fresh| fresh.0 == *token);
                     }

@@ -11,7 +11,7 @@ fn a_token_is_refreshed_a_fifth_of_its_lifetime_before_the_expiry_within_bounds(
         (10, 5, 9),
     ] {
         let at = |seconds| start.checked_add(Duration::from_secs(seconds));
-        let times = times(Duration::from_secs(lifetime), start);
+        let times = times(Duration::from_secs(lifetime), start, 0.0);
         assert_eq!(
             (times.refresh_at, times.stale_at),
             (at(due), at(late)),

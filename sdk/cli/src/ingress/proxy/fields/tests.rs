@@ -101,26 +101,3 @@ fn a_connection_option_must_not_name_a_configured_field() {
         assert_eq!(connection_names(&headers, &configured), named, "{value}");
     }
 }
-
-#[test]
-fn cookies_are_joined() {
-    let mut headers = fields(&[("cookie", "a=b"), ("cookie", "c=d")]);
-    join_cookies(&mut headers);
-    let all: Vec<_> = headers.get_all(COOKIE).iter().collect();
-    assert_eq!(all, ["a=b; c=d"]);
-}
-
-#[test]
-fn te_is_read_as_a_list() {
-    for (value, accepted) in [
-        ("trailers", true),
-        ("gzip;q=0.5, Trailers", true),
-        ("gzip", false),
-    ] {
-        assert_eq!(
-            accept_trailers(&fields(&[("te", value)])),
-            accepted,
-            "{value}"
-        );
-    }
-}

@@ -1,5 +1,6 @@
 //! Proofs made ahead: for which tokens, and how many.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -68,7 +69,7 @@ impl Fixture {
         };
         let observers = Observers(Arc::new([signed.clone() as Arc<dyn Observer>]));
         Self {
-            binding: SessionBinding::new(policy, observers),
+            binding: SessionBinding::new(policy, HashMap::new(), observers),
             identity: identity(),
             signed,
         }

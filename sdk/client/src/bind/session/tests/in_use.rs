@@ -1,5 +1,6 @@
 //! Which tokens a connection hands to its successor.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +43,8 @@ async fn the_tokens_that_were_used_last_are_handed_on_the_last_first() {
         }),
         opened_at: SystemTime::now(),
     });
-    let connection = SessionBinding::new(policy, Observers(Arc::new([]))).open(&facts);
+    let connection =
+        SessionBinding::new(policy, HashMap::new(), Observers(Arc::new([]))).open(&facts);
     let tokens: Vec<_> = (0..MOST_AHEAD + 4)
         .map(|number| AccessToken::new(format!("opaque-{number}")).unwrap())
         .collect();

@@ -235,6 +235,7 @@ impl Fixture {
         };
         let binding = SessionBinding::new(
             policy,
+            HashMap::new(),
             Observers(Arc::new([observer.clone() as Arc<dyn Observer>])),
         );
         let cnf = format!(

@@ -376,18 +376,23 @@ fn a_stale_idle_connection_is_not_trusted_with_what_cannot_be_sent_again() {
 
 /// Every order of events with opening ahead: four requests, four connections, three deadlines.
 fn explore(limits: Limits) -> usize {
+    explore_from(Simulation::new(limits, Instant::now()), 4, 3)
+}
+
+/// Requests and connections are numbered together.
+fn explore_from(simulation: Simulation, requests: u64, ticks: u32) -> usize {
     let mut visited = HashSet::new();
-    let mut frontier = vec![Simulation::new(limits, Instant::now())];
+    let mut frontier = vec![simulation];
     while let Some(simulation) = frontier.pop() {
         for step in simulation.steps() {
             let is_of_other_key =
                 matches!(step, Step::Want(key) | Step::Open(key, _) if key == KEYS[1]);
             let is_beyond = match step {
-                Step::Want(_) => simulation.next >= 4,
-                Step::Tick => simulation.ticks >= 3,
+                Step::Want(_) => simulation.next >= requests,
+                Step::Tick => simulation.ticks >= ticks,
                 // The exploration without openings ahead has all of these.
                 Step::Wait | Step::Vanish(_) | Step::Return(_) | Step::Die(_) => true,
-                _ => simulation.next >= 6,
+                _ => simulation.next >= requests + 2,
             };
             if is_beyond || is_of_other_key {
                 continue;
@@ -412,6 +417,49 @@ fn no_order_of_events_opens_ahead_what_must_not_be_opened() {
     assert!(seen > 10_000, "only {seen} states were reached");
 }
 
+/// The second key is the same origin with another certificate.
+#[test]
+fn no_order_of_events_opens_too_much_for_a_certificate_that_is_about_to_expire() {
+    let mut simulation = Simulation::new(ahead(1, 2), Instant::now());
+    simulation.certificate = Some(AGE);
+    let seen = explore_from(simulation, 3, 3);
+    println!("{seen} states with certificates that expire");
+    assert!(seen > 10_000, "only {seen} states were reached");
+}
+
+#[test]
+fn before_a_certificate_in_use_expires_the_key_of_another_one_gets_a_connection() {
+    let expiring = || {
+        let mut fixture = Fixture::new(ahead(8, 8));
+        fixture.run(wanted(1));
+        fixture.run(Event::Opened(NewConnection {
+            until: Some(fixture.now + AGE),
+            ..new(1, SECOND / 10)
+        }));
+        fixture
+    };
+    let mut fixture = expiring();
+    let lead = Duration::from_millis(310);
+    assert_eq!(fixture.after(AGE - lead - SECOND / 100), []);
+    let told = [Action::Expires(KEYS[0], c(1))];
+    assert_eq!(fixture.after(SECOND / 100), told);
+    assert_eq!(fixture.after(SECOND / 100), [], "once");
+    let actions = fixture.key(KEYS[1], Event::Expected(c(1)));
+    assert_eq!(Fixture::opened_ahead(&actions), [c(1)]);
+    assert_eq!(fixture.key(KEYS[1], Event::Expected(c(1))), [], "it opens");
+    let opened = Event::OpenedAhead(new(2, SECOND / 10), c(1));
+    assert_eq!(fixture.key(KEYS[1], opened), []);
+    let assigned = Action::Assign(KEYS[1], c(2), w(2));
+    assert_eq!(fixture.key(KEYS[1], wanted(2)), [assigned]);
+    assert_eq!(fixture.run(wanted(3)), [assign(1, 3)], "it is valid");
+
+    let mut idle = expiring();
+    idle.run(Event::Released(c(1), None));
+    assert_eq!(idle.after(AGE - SECOND / 10), []);
+    let actions = idle.run(wanted(2));
+    assert_eq!(actions, [assign(1, 2), told[0]], "used again");
+}
+
 #[test]
 fn the_exploration_notices_a_broken_rule() {
     for rule in [Rule::OneSuccessor, Rule::InUse] {
@@ -425,6 +473,37 @@ fn the_exploration_notices_a_broken_rule() {
             "{rule:?} was broken, and nothing noticed"
         );
     }
+}
+
+/// Twelve connections in use that end one after the other within a minute, each by GOAWAY.
+fn goaways(limits: Limits) {
+    let mut simulation = Simulation::new(limits, Instant::now());
+    for _ in 0..12 {
+        simulation.step(Step::Want(KEYS[0]));
+        if simulation.openings.values().sum::<usize>() > 0 {
+            simulation.step(Step::Open(KEYS[0], HttpVersion::H1));
+        }
+        let (&connection, _) = simulation.live.last_key_value().expect("the request's");
+        simulation.step(Step::Finish(connection));
+        simulation.now += SECOND;
+        simulation.step(Step::End(connection, Ending::Goaway));
+        // A second later nothing is known of this end that could make the next one a deployment.
+        simulation.now += SECOND;
+        if simulation.ahead.contains(&(connection, KEYS[0])) {
+            simulation.step(Step::OpenAhead(connection, KEYS[0]));
+            simulation.step(Step::Ready(c(simulation.next)));
+        }
+    }
+}
+
+#[test]
+fn a_trace_of_goaways_notices_that_the_bound_is_broken() {
+    goaways(ahead(3, 3));
+    let broken = Limits {
+        broken: Some(Rule::Bound),
+        ..ahead(3, 3)
+    };
+    assert!(catch_unwind(AssertUnwindSafe(|| goaways(broken))).is_err());
 }
 
 /// Random traces of one key, long enough for the bound on openings a minute.

@@ -16,8 +16,6 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::ingress::options::Options;
-
 /// After an event this much time must pass without another one: certificate and key are written one
 /// after the other.
 const QUIET: Duration = Duration::from_millis(200);
@@ -44,7 +42,7 @@ pub(super) struct Watch {
 type Contents = Vec<Option<Vec<u8>>>;
 
 impl Watch {
-    pub(super) fn start(options: &Options, config: Option<&Path>) -> Self {
+    pub(super) fn start(files: &[PathBuf], config: Option<&Path>) -> Self {
         let event = Arc::new(Notify::new());
         let relevant: Arc<Mutex<HashSet<PathBuf>>> = Arc::default();
         let watcher = watcher(event.clone(), relevant.clone())
@@ -60,13 +58,13 @@ impl Watch {
             files: Vec::new(),
             seen: Vec::new(),
         };
-        watch.look_at(options, config);
+        watch.look_at(files, config);
         watch
     }
 
-    /// Watches the files that these options name from now on, and remembers their contents.
-    pub(super) fn look_at(&mut self, options: &Options, config: Option<&Path>) {
-        self.files = options.files().into_iter().map(Path::to_owned).collect();
+    /// Watches these files from now on, and remembers their contents.
+    pub(super) fn look_at(&mut self, files: &[PathBuf], config: Option<&Path>) {
+        self.files = files.to_vec();
         self.files.extend(config.map(Path::to_owned));
         self.follow();
         self.seen = contents(&self.files);

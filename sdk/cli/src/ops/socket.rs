@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 /// folder that others cannot enter, and moved out of it when its mode is right.
 ///
 /// A socket that an earlier process has left is replaced.
-pub(super) async fn bind_private(path: &Path) -> Result<UnixListener, String> {
+pub(crate) async fn bind_private(path: &Path) -> Result<UnixListener, String> {
     // `bind` sees another path.
     SocketAddr::from_pathname(path).map_err(|error| error.to_string())?;
     if let Ok(found) = fs::symlink_metadata(path) {

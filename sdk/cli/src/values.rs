@@ -1,10 +1,12 @@
-//! What options are written as: durations, sizes, addresses, patterns.
+//! What options are written as: durations, sizes, addresses, patterns, proof scopes.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bowline::server::Routes;
+use clap::ValueEnum;
 use http::Uri;
 
 /// Reads `15s`, `500ms`, `5m`, `1h`.
@@ -179,6 +181,57 @@ impl FromStr for Pattern {
             takes_out,
             text: text.to_owned(),
         })
+    }
+}
+
+/// Which requests the patterns of an option choose.
+///
+/// # Errors
+/// They only take out.
+pub(crate) fn routes(option: &str, patterns: &[Pattern]) -> Result<Routes, String> {
+    let texts = |takes_out: bool| {
+        let patterns = patterns.iter();
+        patterns
+            .filter(move |pattern| pattern.takes_out == takes_out)
+            .map(|pattern| pattern.text.as_str())
+    };
+    if texts(false).next().is_none() && !patterns.is_empty() {
+        return Err(format!(
+            "{option} only takes out (`!`): give what it takes that from too, such as {option} '*'"
+        ));
+    }
+    Routes::new(texts(false))
+        .and_then(|routes| routes.except(texts(true)))
+        .map_err(|error| format!("{option}: {error}"))
+}
+
+/// What a session-binding proof covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProofScope {
+    /// One proof for each token and connection
+    Connection,
+    /// A proof for each request
+    Request,
+    /// The first request of each connection has its own, the later ones share one
+    Adaptive,
+}
+
+impl ProofScope {
+    /// As it is written on the command line.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+impl From<ProofScope> for bowline::ProofScope {
+    fn from(scope: ProofScope) -> Self {
+        match scope {
+            ProofScope::Connection => Self::Connection,
+            ProofScope::Request => Self::Request,
+            ProofScope::Adaptive => Self::Adaptive,
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 //! rebinding: `Host` must be a name of loopback, and there is no `/stats`. Beyond loopback there is
 //! what probes and scrapers need.
 
-mod socket;
 mod stats;
 
 use std::convert::Infallible;
@@ -28,9 +27,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::socket;
 use super::status::Status;
 use crate::failure::Failure;
-use crate::ingress::values::ListenAt;
+use crate::values::ListenAt;
 
 /// Seconds: from a warm request on this machine to a slow stream.
 const BUCKETS: [f64; 12] = [
@@ -71,7 +71,7 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    /// Must come before the ingress starts, so that it counts from the beginning.
+    /// Must come before the service starts, so that it counts from the beginning.
     pub(super) async fn start(at: &ListenAt, status: Arc<Status>) -> Result<Self, Failure> {
         let metrics = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
+use super::Service;
 use crate::failure::Failure;
-use crate::ingress::serve::Running;
 
 /// The signals that end the process.
 pub(super) struct Ending {
@@ -41,22 +41,22 @@ fn listen(kind: SignalKind) -> Result<Signal, Failure> {
 }
 
 /// Lets requests in flight finish, for as long as `--drain-timeout` and until the second signal.
-pub(super) async fn drain(
-    running: Running,
+pub(super) async fn drain<S: Service>(
+    service: S,
     ending: &mut Ending,
     signal: &str,
 ) -> Result<ExitCode, Failure> {
-    let limit = running.drain_timeout();
-    let in_flight = running.in_flight().clone();
+    let limit = service.drain_timeout();
+    let in_flight = service.in_flight().clone();
     let (begun, cut_before) = (Instant::now(), in_flight.cut());
     tracing::info!(
         in_flight = in_flight.now(),
         "{signal}: draining, for at most {limit:?}; a second signal ends it at once"
     );
-    running.stop();
+    service.stop();
     tokio::select! {
         biased;
-        () = running.finished() => {}
+        () = service.finished() => {}
         second = ending.signal() => {
             return Err(Failure::failed(format!(
                 "ended at once by a second signal ({second}), with {} requests in flight",
