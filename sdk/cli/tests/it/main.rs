@@ -16,4 +16,6 @@ mod pki;
 #[cfg(target_os = "linux")]
 mod run;
 mod settings;
+#[cfg(target_os = "linux")]
+mod soak;
 mod support;
