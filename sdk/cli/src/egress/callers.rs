@@ -74,7 +74,11 @@ fn maps_all(uid_map: &str) -> bool {
 /// process as root's.
 fn owner(table: &str, local_of_socket: SocketAddr, remote: SocketAddr) -> Option<Uid> {
     const ESTABLISHED: &str = "01";
-    table.lines().skip(1).find_map(|line| {
+    // The table has a line for each connection of the machine: most are told apart by this.
+    let ports = [local_of_socket, remote].map(|end| format!(":{:04X} ", end.port()));
+    let lines = table.lines().skip(1);
+    let mut likely = lines.filter(|line| ports.iter().all(|port| line.contains(port)));
+    likely.find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_, local, peer, state, _, _, _, uid, _, inode, ..] = fields[..] else {
             return None;
