@@ -1,5 +1,7 @@
 //! Which user a connection is of (GW-5).
 
+mod diag;
+
 use std::net::{IpAddr, SocketAddr};
 
 /// A user id as the kernel shows it to this process.
@@ -32,11 +34,17 @@ impl Callers {
         uid == self.own && (uid != self.overflow || self.all_mapped)
     }
 
-    /// Looks up in the kernel's socket table which user holds the other end.
+    /// Looks up in the kernel's socket table which user holds the other end: by asking for that one
+    /// socket, or else by reading the table, which takes a thousand times as long.
     ///
     /// # Errors
     /// The table cannot be read.
     pub(crate) fn admits_tcp(&self, peer: SocketAddr, local: SocketAddr) -> std::io::Result<bool> {
+        match diag::owner(plain(peer), plain(local)) {
+            Ok(Some(uid)) => return Ok(self.admits(uid)),
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "the kernel does not tell of single sockets"),
+        }
         for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
             let table = match std::fs::read_to_string(path) {
                 Ok(table) => table,

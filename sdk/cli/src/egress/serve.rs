@@ -17,7 +17,7 @@ use super::proxy::{Entrance, Proxy};
 use crate::failure::Failure;
 use crate::ops::socket;
 
-/// Connections of agents at one time; beyond it they wait.
+/// Connections and tunnels of agents at one time; beyond it they wait.
 const MAX_CONNECTIONS: usize = 2000;
 
 /// `--listen`.
@@ -169,7 +169,7 @@ async fn tcp(
     socket: TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 ) {
     let known = move || callers.admits_tcp(peer, local);
     let known = tokio::task::spawn_blocking(known).await;
@@ -177,6 +177,7 @@ async fn tcp(
     if is_admitted(&proxy, known) {
         let _ = socket.set_nodelay(true);
         let entrance = Entrance {
+            place: Arc::new(place),
             own_names: Some(names::own_names(local.port()).into()),
         };
         proxy.connection(socket, entrance).await;
@@ -187,11 +188,14 @@ async fn unix(
     proxy: Arc<Proxy>,
     callers: Callers,
     socket: UnixStream,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 ) {
     let peer = socket.peer_cred();
     if is_admitted(&proxy, peer.map(|peer| callers.admits(peer.uid()))) {
-        let entrance = Entrance { own_names: None };
+        let entrance = Entrance {
+            place: Arc::new(place),
+            own_names: None,
+        };
         proxy.connection(socket, entrance).await;
     }
 }
