@@ -27,7 +27,8 @@ use tokio_rustls::TlsConnector;
 use super::intercepted::{careful, connect, tls};
 use crate::agents::{Service, World, authority, request};
 
-const HANG: Duration = Duration::from_secs(60);
+/// Less than the minute after which a tunnel ends that is not used.
+const HANG: Duration = Duration::from_secs(30);
 
 async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(HANG, future).await.expect("hangs")
