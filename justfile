@@ -75,7 +75,7 @@ npm folder:
         && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; }
 
 # What takes too long for every change, or comes from outside. Summaries go to docs/evidence/, for a commit.
-nightly: mcp-suite agents load idle-sockets beside-nginx leaks chaos publishable
+nightly: mcp-suite agents load idle-sockets beside-nginx leaks chaos seeds publishable
 
 # Whether each package builds from what would be uploaded, and the facade with the oldest Rust that users may have.
 publishable:
@@ -113,6 +113,10 @@ beside-nginx *options:
 # 100,000 requests over connections that are cut, replaced ahead and refused: no proof on a wrong connection, none lost.
 chaos:
     BOWLINE_REQUESTS=100000 cargo test -p bowline-http-client --test chaos -- --nocapture
+
+# Ten agents and two egresses on one refresh token, for a minute: one refresh for each access token, none lost.
+seeds:
+    BOWLINE_REFRESHES=25 cargo test -p bowline-cli --test it ten_agents_and_two_egresses -- --nocapture
 
 # Every test with everything shown, at TRACE, searched for the keys, tokens, proofs and exporter values that the tests make.
 # Options go to `cargo test`, as in `just leaks -p bowline-mcp`.

@@ -19,3 +19,5 @@ mod settings;
 #[cfg(target_os = "linux")]
 mod soak;
 mod support;
+#[cfg(target_os = "linux")]
+mod token_sources;
