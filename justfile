@@ -40,9 +40,10 @@ vectors: parts-python parts-node
 
 # The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`), a
 # stolen ticket used by another process (the `openssl` command), npm's `oidc-provider` as the authorization server (Node),
-# MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs, an A2A agent on the Python SDK (`a2a-sdk`), and `haproxy`.
+# MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs, an A2A agent on the Python SDK (`a2a-sdk`), and `haproxy`; agents on
+# those SDKs, `curl` and `git` below `bowline run`. Two more users of this machine are acted out, so it runs as root.
 ignored: parts-python parts-node
-    PATH="{{ parent_directory(parts_python) }}:$PATH" cargo test --workspace --tests -- --ignored --skip regenerate
+    PATH="{{ parent_directory(parts_python) }}:$PATH" cargo test --workspace --tests -- --ignored --skip regenerate --skip nightly
 
 # The Python packages of the named set, in an environment of their own under target/.
 [private]
@@ -54,7 +55,7 @@ parts-python:
 
 # The npm packages of the named set, in the place where Node looks for them; a Node that is new enough is one of them.
 [private]
-parts-node: (npm "oidc-provider") (npm "mcp-peers")
+parts-node: (npm "oidc-provider") (npm "mcp-peers") (npm "agents")
 
 [private]
 npm folder:
@@ -63,7 +64,7 @@ npm folder:
         && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; }
 
 # What takes too long for every change, or comes from outside. Summaries go to docs/evidence/, for a commit.
-nightly: mcp-suite load leaks chaos publishable
+nightly: mcp-suite agents load idle-sockets beside-nginx leaks chaos publishable
 
 # Whether each package builds from what would be uploaded, and the facade with the oldest Rust that users may have.
 publishable:
@@ -77,9 +78,26 @@ mcp-suite: (npm "mcp-suite")
     mkdir -p docs/evidence
     python3 conformance/mcp-suite/run.py target/debug/bowline-conformance-mcp-client docs/evidence/mcp-suite.md
 
+# All agents that know nothing of bowline, below `bowline run`: one table. Needs Go and Java (Debian: golang-go, openjdk-17-jdk-headless).
+agents: parts-python (npm "agents")
+    @for program in go java curl git; do command -v $program >/dev/null || { echo "agents: $program is missing" >&2; exit 1; }; done
+    "{{ parts_python }}" -m pip install --quiet --disable-pip-version-check 'openai>=3.51,<4'
+    PATH="{{ parent_directory(parts_python) }}:$PATH" BOWLINE_AGENTS_TABLE="$PWD/target/agents-table.md" \
+        cargo test -p bowline-cli --test it agents::nightly -- --ignored --nocapture
+    conformance/agents/evidence.sh target/agents-table.md > docs/evidence/agents.md
+
 # Bounds of a server under 10,000 silent connections, 100,000 tokens and 1,000,000 `jti` (docs/src/server-benchmarks.md).
 load:
     cargo bench -p bowline-server --bench load
+
+# The ingress with 5,000 places under 10,000 idle sockets, before and after the handshake.
+idle-sockets:
+    BOWLINE_SOCKETS=10000 cargo test -p bowline-cli --test it idle_sockets -- --nocapture
+
+# What the ingress costs beside nginx: a table for docs/evidence/. On an idle machine; `--quick` writes nothing.
+beside-nginx *options:
+    @command -v nginx >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends nginx-light; }
+    cargo bench -p bowline-cli --bench beside_nginx -- --summary "{{ justfile_directory() }}/docs/evidence/ingress-beside-nginx.md" {{ options }}
 
 # 100,000 requests over connections that are cut, replaced ahead and refused: no proof on a wrong connection, none lost.
 chaos:

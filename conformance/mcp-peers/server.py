@@ -1,8 +1,9 @@
-"""A server on the Python SDK (`mcp`) on a loopback port of its own, for sdk/mcp/tests/it/peers.rs.
+"""A server on the Python SDK (`mcp`) on a loopback port of its own, for sdk/mcp/tests/it/peers.rs and sdk/cli/tests/it/mcp.rs.
 
     python3 server.py {sse|streamable-http}
 
-prints one line, the port, and ends when its standard input does.
+prints a line, the port, and ends when its standard input does. A call of `wait` prints two more: when it has begun, and when it
+has been cancelled.
 """
 
 import os
@@ -10,6 +11,7 @@ import socket
 import sys
 import threading
 
+import anyio
 import uvicorn
 from mcp.server.mcpserver import MCPServer
 
@@ -20,6 +22,16 @@ server = MCPServer("peer")
 def echo(message: str) -> str:
     """Says the same."""
     return message
+
+
+@server.tool()
+async def wait() -> str:
+    """Answers never."""
+    print("waiting", flush=True)
+    try:
+        await anyio.sleep_forever()
+    finally:
+        print("cancelled", flush=True)
 
 
 def main(transport):

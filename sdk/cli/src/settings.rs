@@ -8,9 +8,10 @@
 
 use std::any::TypeId;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::builder::Str;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches};
 
 use crate::arguments::Arguments;
@@ -20,14 +21,20 @@ use crate::table::{Table, nearest};
 /// Reads all that configures this run.
 pub(crate) fn read(args: impl Iterator<Item = OsString>) -> Result<Arguments, Failure> {
     let args: Vec<OsString> = args.collect();
-    let mut command = with_variables(Arguments::command());
-    if let Some((path, subcommand)) = file_and_subcommand(&command, &args) {
-        command = with_file(command, &path, &subcommand)?;
-    }
-    let matches = command
-        .try_get_matches_from(args)
-        .map_err(|e| Failure::Clap(Box::new(e)))?;
-    Arguments::from_arg_matches(&matches).map_err(|e| Failure::Clap(Box::new(e)))
+    let command = with_variables(Arguments::command());
+    let of_clap = |error| Failure::Clap(Box::new(error));
+    let matches = match file_and_subcommand(&command, &args) {
+        None => command.try_get_matches_from(args).map_err(of_clap)?,
+        Some((path, subcommand)) => {
+            let file = File::read(path, subcommand)?;
+            let with_file = file.apply(command.clone())?;
+            match with_file.try_get_matches_from(&args) {
+                Ok(matches) => matches,
+                Err(error) => return Err(file.blame(&command, &args, error)),
+            }
+        }
+    };
+    Arguments::from_arg_matches(&matches).map_err(of_clap)
 }
 
 /// Gives each long option of each subcommand its variable: `--client-ca` is `BOWLINE_CLIENT_CA`.
@@ -73,48 +80,107 @@ fn file_and_subcommand(
     Some((path?, names))
 }
 
-fn with_file(
-    command: clap::Command,
-    path: &Path,
-    subcommand: &[String],
-) -> Result<clap::Command, Failure> {
-    let file = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("{file} cannot be read: {error}")))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| {
-            text.as_bytes()
-                .iter()
-                .take(span.start)
-                .filter(|b| **b == b'\n')
-                .count()
-                + 1
-        });
-        // Not the parser's whole message: it quotes the line, which can hold a secret.
-        Failure::usage(format!("{file}, line {line}: {}", error.message()))
-    })?;
-    table.iter().try_fold(command, |command, (key, value)| {
-        // Options of every subcommand stand at the root until clap hands them down.
-        let at: &[String] = if option(&command, key).is_some() {
-            &[]
-        } else {
-            subcommand
-        };
-        let mut result = Ok(());
-        let known = long_options(&command);
-        let command = mut_below(command, at, |command| {
-            match set(&command, key, value, &known) {
-                Ok((id, values)) => {
-                    command.mut_arg(id, |arg| arg.default_values(values).required(false))
+/// A configuration file.
+struct File {
+    path: PathBuf,
+    /// Whose options its keys are.
+    subcommand: Vec<String>,
+    table: toml::Table,
+}
+
+impl File {
+    fn read(path: PathBuf, subcommand: Vec<String>) -> Result<Self, Failure> {
+        let file = path.display();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Failure::usage(format!("{file} cannot be read: {error}")))?;
+        let table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| {
+                text.as_bytes()
+                    .iter()
+                    .take(span.start)
+                    .filter(|b| **b == b'\n')
+                    .count()
+                    + 1
+            });
+            // Not the parser's whole message: it quotes the line, which can hold a secret.
+            Failure::usage(format!("{file}, line {line}: {}", error.message()))
+        })?;
+        Ok(Self {
+            path,
+            subcommand,
+            table,
+        })
+    }
+
+    /// Makes its values the defaults of the command's options.
+    fn apply(&self, command: clap::Command) -> Result<clap::Command, Failure> {
+        self.apply_without(command, None)
+    }
+
+    fn apply_without(
+        &self,
+        command: clap::Command,
+        left_out: Option<&str>,
+    ) -> Result<clap::Command, Failure> {
+        let keys = self.table.iter();
+        let mut keys = keys.filter(|(key, _)| Some(key.as_str()) != left_out);
+        keys.try_fold(command, |command, (key, value)| {
+            // Options of every subcommand stand at the root until clap hands them down.
+            let at: &[String] = if option(&command, key).is_some() {
+                &[]
+            } else {
+                &self.subcommand
+            };
+            let mut result = Ok(());
+            let known = long_options(&command);
+            let command = mut_below(command, at, |command| {
+                match set(&command, key, value, &known) {
+                    Ok((id, values)) => {
+                        command.mut_arg(id, |arg| arg.default_values(values).required(false))
+                    }
+                    Err(message) => {
+                        let file = self.path.display();
+                        result = Err(Failure::usage(format!("{file}: {message}")));
+                        command
+                    }
                 }
-                Err(message) => {
-                    result = Err(Failure::usage(format!("{file}: {message}")));
-                    command
-                }
+            });
+            result.map(|()| command)
+        })
+    }
+
+    /// The failure that an error of clap's is: it names the key where the value came from the file.
+    fn blame(&self, command: &clap::Command, args: &[OsString], error: clap::Error) -> Failure {
+        let is_of_a_value = matches!(
+            error.kind(),
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation
+        );
+        let at_fault = self.table.keys().find(|key| {
+            is_of_a_value && is_about(&error, key) && {
+                // A value of the command line or of a variable is wrong without the file's too.
+                let without = self.apply_without(command.clone(), Some(key.as_str()));
+                let parsed = without.map(|command| command.try_get_matches_from(args));
+                !matches!(parsed, Ok(Err(other)) if is_about(&other, key))
             }
         });
-        result.map(|()| command)
-    })
+        let Some(key) = at_fault else {
+            return Failure::Clap(Box::new(error));
+        };
+        let (file, error) = (self.path.display(), error.to_string());
+        // Its first paragraph; the others are of the command line.
+        let lines = error.lines().take_while(|line| !line.is_empty());
+        let lines: Vec<_> = lines.map(str::trim).collect();
+        let message = lines.join(" ");
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        Failure::usage(format!("{file}: `{key}`: {message}"))
+    }
+}
+
+/// Whether an error of clap's is about the value of the option `--key`.
+fn is_about(error: &clap::Error, key: &str) -> bool {
+    let option = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    let option = option.as_deref().and_then(|text| text.split(' ').next());
+    option.and_then(|option| option.strip_prefix("--")) == Some(key)
 }
 
 /// Applies `change` to the subcommand of that path.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::secret::SecretAt;
 use crate::values::ProofScope;
 
 /// Send an HTTP request with a token, and prove it: curl for session-bound tokens
@@ -60,7 +61,7 @@ pub(crate) struct CallOptions {
     pub(crate) cacert: Option<PathBuf>,
     /// The access token
     #[arg(long, value_name = "TOKEN|@FILE|-")]
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<SecretAt>,
     /// The key that a DPoP-bound token is bound to, PEM (PKCS #8)
     #[arg(long, value_name = "FILE")]
     pub(crate) dpop_key: Option<PathBuf>,

@@ -92,8 +92,7 @@ fn token(options: &CallOptions) -> Result<Option<AccessToken>, Failure> {
     let Some(given) = &options.token else {
         return Ok(None);
     };
-    secret::warn_if_on_command_line("--token", given);
-    let text = secret::read("--token", given)?;
+    let text = given.read_text("--token")?;
     let token = AccessToken::new(text).map_err(|e| Failure::usage(format!("--token: {e}")))?;
     // What `cnf` does not tell, the key does: a token that goes with a DPoP key is of type DPoP.
     let shows_nothing = matches!(token.demand(), Ok(bowline::client::Demand::None));

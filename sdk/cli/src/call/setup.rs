@@ -98,7 +98,7 @@ fn identity(options: &CallOptions) -> Result<Option<Identity>, Failure> {
 
 fn dpop_key(path: &Path) -> Result<DpopKey, Failure> {
     let file = path.display();
-    let text = secret::read_bytes("--dpop-key", &format!("@{file}"))?;
+    let text = secret::read_file("--dpop-key", path)?;
     let key = bowline_proof::pem::private_key(&text)
         .map_err(|e| Failure::usage(format!("--dpop-key: cannot read {file}: {e}")))?;
     let key = DpopKey::from_pkcs8(&key.secret_der().into()).map_err(|_| {

@@ -4,8 +4,16 @@ mod diag;
 
 use std::net::{IpAddr, SocketAddr};
 
+/// Of this process's network namespace.
+const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+
 /// A user id as the kernel shows it to this process.
 pub(crate) type Uid = u32;
+
+/// Whether the kernel says whose a TCP connection of this machine is.
+pub(crate) fn are_told() -> bool {
+    std::fs::read_to_string(TABLES[0]).is_ok()
+}
 
 /// The one user that may connect.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +53,7 @@ impl Callers {
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "the kernel does not tell of single sockets"),
         }
-        for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for path in TABLES {
             let table = match std::fs::read_to_string(path) {
                 Ok(table) => table,
                 // A kernel without IPv6.

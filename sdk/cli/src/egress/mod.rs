@@ -6,6 +6,7 @@ pub(crate) mod authority;
 pub(crate) mod body;
 pub(crate) mod callers;
 pub(crate) mod counts;
+pub(crate) mod credential;
 pub(crate) mod fields;
 pub(crate) mod names;
 pub(crate) mod options;

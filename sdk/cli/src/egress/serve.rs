@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::callers::Callers;
+use super::callers::{self, Callers};
 use super::names;
 use super::proxy::{Entrance, Proxy};
 use crate::failure::Failure;
@@ -84,15 +85,13 @@ impl Listener {
             |error: &dyn fmt::Display| Failure::failed(format!("--listen {address}: {error}"));
         let socket = match address {
             Address::Tcp(at) => {
-                std::fs::metadata("/proc/net/tcp").map_err(|error| {
-                    Failure::usage(format!(
-                        "/proc/net/tcp cannot be read ({error}), so it cannot be told which user \
-                         connects: use --listen unix:PATH"
-                    ))
-                })?;
-                let listener = TcpListener::bind(at).await.map_err(|e| failed(&e))?;
-                let local = listener.local_addr().map_err(|e| failed(&e))?;
-                Socket::Tcp(listener, local)
+                if !callers::are_told() {
+                    return Err(Failure::usage(
+                        "/proc/net/tcp cannot be read, so it cannot be told which user connects: \
+                         use --listen unix:PATH",
+                    ));
+                }
+                return Self::bind_tcp(*at).await;
             }
             Address::Unix(path) => {
                 let listener = socket::bind_private(path).await;
@@ -103,11 +102,27 @@ impl Listener {
                 Socket::Unix(listener)
             }
         };
-        let address = match &socket {
-            Socket::Tcp(_, local) => Address::Tcp(*local),
-            Socket::Unix(_) => address.clone(),
-        };
+        let address = address.clone();
         Ok(Self { socket, address })
+    }
+
+    /// For callers that are not known by their user alone.
+    pub(crate) async fn bind_tcp(at: SocketAddr) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::failed(format!("--listen {at}: {error}"));
+        let listener = TcpListener::bind(at).await.map_err(failed)?;
+        let local = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            socket: Socket::Tcp(listener, local),
+            address: Address::Tcp(local),
+        })
+    }
+
+    /// Holds the address: nobody else can take it while this is there, even when nobody accepts.
+    pub(crate) fn held(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            Socket::Tcp(listener, _) => listener.as_fd().try_clone_to_owned(),
+            Socket::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        }
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -209,6 +224,8 @@ fn is_admitted(proxy: &Proxy, known: io::Result<bool>) -> bool {
             tracing::warn!("a connection of another user was closed");
             false
         }
+        // The credential says it.
+        Err(_) if proxy.asks_for_credential() => true,
         Err(error) => {
             tracing::warn!(%error, "it cannot be told which user connected: closed");
             false

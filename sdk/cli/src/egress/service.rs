@@ -69,7 +69,7 @@ impl Service for Running {
             tunnels: tunnels(&options, &own),
         };
         let in_flight = InFlight::new(Self::METRICS);
-        let proxy = Proxy::new(settings, authority, counts, in_flight);
+        let proxy = Proxy::new(settings, authority, None, counts, in_flight);
         let keeping_up = proxy
             .authority
             .clone()

@@ -8,7 +8,6 @@ mod metadata;
 mod options;
 mod plan;
 mod proxy;
-mod secret;
 mod serve;
 mod tokens;
 

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 
 use serde_json::{Map, Value, json};
 
-use super::secret::SecretAt;
 use crate::ops::{AdminOptions, Configuration};
+use crate::secret::SecretAt;
 use crate::values::{ListenAt, Pattern, UpstreamAt, duration, size};
 
 /// Check tokens and proofs in front of a server in any language

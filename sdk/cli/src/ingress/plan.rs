@@ -16,11 +16,11 @@ use super::certificate::ServerCertificate;
 use super::metadata;
 use super::options::{LimitOptions, Options, PolicyOptions};
 use super::proxy::{Passing, UpstreamOptions};
-use super::secret;
 use super::tokens::{TokenSource, Tokens};
 use crate::causes::with_causes;
 use crate::failure::Failure;
 use crate::receipt::ReceiptKey;
+use crate::secret;
 use crate::values::routes;
 
 /// Used DPoP proofs, and `jti` values that come through proxies.
@@ -124,7 +124,7 @@ impl Plan {
         let policy = &options.policy;
         refuse_contradictions(options)?;
         let certificate = ServerCertificate::read(&options.cert)?;
-        let key = secret::read_private(&options.key, "--key")?;
+        let key = secret::read_private_file("--key", &options.key)?;
         let identity = Identity::from_pem(certificate.pem(), &key).map_err(|error| {
             Failure::usage(format!(
                 "--cert {} with --key {}: {error}",

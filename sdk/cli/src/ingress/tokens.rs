@@ -9,8 +9,8 @@ use bowline::server::{
 };
 
 use super::options::TokenOptions;
-use super::secret;
 use crate::failure::Failure;
+use crate::secret;
 
 /// The validator that configuration names: one type, because a reload may replace one kind by
 /// another.
@@ -235,7 +235,7 @@ fn introspection(options: &TokenOptions, url: &str) -> Result<Tokens, Failure> {
                 ))
             })?;
             pem.push(b'\n');
-            pem.extend(secret::read_private(key, "--introspect-key")?);
+            pem.extend(secret::read_private_file("--introspect-key", key)?);
             endpoint.mutual_tls(id, &pem).map_err(wrong)?
         }
         _ => {

@@ -216,7 +216,7 @@ fn read_challenges(text: &str, is_named: bool) -> Result<Given, Failure> {
 /// The first certificate of a file, DER.
 pub(super) fn certificate(path: &Path) -> Result<Vec<u8>, Failure> {
     let file = path.display();
-    let bytes = secret::read_bytes("--cert", &format!("@{file}"))?;
+    let bytes = secret::read_file("--cert", path)?;
     if bytes.first() == Some(&0x30) {
         return Ok(bytes);
     }

@@ -41,8 +41,8 @@ struct Known {
 }
 
 pub(crate) fn run(options: &InspectOptions) -> Result<ExitCode, Failure> {
-    let known = Known::from_options(options)?;
     let bytes = secret::read_bytes("the input", &options.what)?;
+    let known = Known::from_options(options)?;
     let given = input::recognise(&bytes)?;
     if given.is_secret() {
         secret::warn_if_on_command_line("what is inspected", &options.what);
@@ -72,35 +72,21 @@ fn inspect(given: Given, known: &Known) -> Result<Report, Failure> {
 
 impl Known {
     fn from_options(options: &InspectOptions) -> Result<Self, Failure> {
-        let inputs = [
-            Some(&options.what),
-            options.token.as_ref(),
-            options.exporter.as_ref(),
-        ];
-        if inputs.into_iter().flatten().filter(|i| *i == "-").count() > 1 {
-            return Err(Failure::usage(
-                "standard input can be only one of them: give the others as @FILE",
-            ));
-        }
         let token = match &options.token {
             None => None,
             Some(given) => {
-                secret::warn_if_on_command_line("--token", given);
-                let token = AccessToken::new(secret::read("--token", given)?);
+                let token = AccessToken::new(given.read_text("--token")?);
                 Some(token.map_err(|e| Failure::usage(format!("--token: {e}")))?)
             }
         };
         let exporter = match &options.exporter {
             None => None,
-            Some(given) => {
-                secret::warn_if_on_command_line("--exporter", given);
-                Some(input::exporter(&secret::read("--exporter", given)?)?)
-            }
+            Some(given) => Some(input::exporter(&given.read_text("--exporter")?)?),
         };
         let jwks = options
             .jwks
             .as_ref()
-            .map(|path| secret::read_bytes("--jwks", &format!("@{}", path.display())));
+            .map(|path| secret::read_file("--jwks", path));
         let method = options.request.as_ref().map(|method| {
             method
                 .parse()

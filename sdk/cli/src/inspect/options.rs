@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::secret::SecretAt;
+
 /// Explain a token, a proof, a challenge or a certificate, and check what can be checked
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -27,10 +29,10 @@ pub(crate) struct InspectOptions {
     pub(crate) cert: Option<PathBuf>,
     /// The access token that a proof goes with
     #[arg(long, value_name = "TOKEN|@FILE|-")]
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<SecretAt>,
     /// The exporter value of the connection, base64url or hex: a secret, like a token
     #[arg(long, value_name = "VALUE|@FILE|-")]
-    pub(crate) exporter: Option<String>,
+    pub(crate) exporter: Option<SecretAt>,
     /// The authorization server's keys, a JWK set, for a token's signature
     #[arg(long, value_name = "FILE")]
     pub(crate) jwks: Option<PathBuf>,

@@ -18,14 +18,18 @@ pub(crate) struct PrivateDirectory {
 }
 
 impl PrivateDirectory {
-    /// In the user's runtime directory, else in the temporary one.
+    /// In the user's runtime directory, else in the temporary one; first removes what killed runs
+    /// have left in both.
     pub(crate) fn new() -> io::Result<Self> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let base = runtime
-            .filter(|dir| fs::metadata(dir).is_ok_and(|found| is_private(&found)))
-            .unwrap_or_else(std::env::temp_dir);
-        sweep(&base);
-        Self::new_in(&base)
+        let runtime = runtime.filter(|dir| fs::metadata(dir).is_ok_and(|found| is_private(&found)));
+        let temporary = std::env::temp_dir();
+        // A run that was killed may have had another environment.
+        sweep(&temporary);
+        if let Some(runtime) = &runtime {
+            sweep(runtime);
+        }
+        Self::new_in(runtime.as_ref().unwrap_or(&temporary))
     }
 
     fn new_in(base: &Path) -> io::Result<Self> {
@@ -67,6 +71,12 @@ impl Drop for PrivateDirectory {
     }
 }
 
+/// As [`PrivateDirectory::new`] names them: others may begin alike.
+fn is_ours(name: &str) -> bool {
+    let number = name.strip_prefix(PREFIX);
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 fn is_private(found: &Metadata) -> bool {
     is_own_directory(found) && found.mode() & 0o077 == 0
 }
@@ -82,10 +92,7 @@ fn sweep(base: &Path) {
     };
     for entry in entries.flatten() {
         let path = entry.path();
-        let is_named = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX));
+        let is_named = entry.file_name().to_str().is_some_and(is_ours);
         let is_own =
             is_named && fs::symlink_metadata(&path).is_ok_and(|found| is_own_directory(&found));
         let Some(lock) = is_own.then(|| open_directory(&path)).flatten() else {

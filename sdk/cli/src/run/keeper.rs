@@ -4,15 +4,18 @@
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, getppid, kill_process, pidfd_open};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Signal, getpgrp, getppid, kill_process, pidfd_open,
+    set_dumpable_behavior,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::processes;
+use super::{handover, processes};
 use crate::failure::Failure;
 
 /// Signals that are passed on to the command.
@@ -85,6 +88,9 @@ pub(crate) fn run(options: KeeperOptions) -> Result<ExitCode, Failure> {
     if getppid() != Some(parent) {
         return Err(Failure::failed("`bowline run` has ended"));
     }
+    // The proxy's listener is here.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|e| failed(e.into()))?;
+    let given = handover::receive(std::io::stdin()).map_err(failed)?;
     processes::adopt_orphans().map_err(|error| failed(error.into()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -95,7 +101,14 @@ pub(crate) fn run(options: KeeperOptions) -> Result<ExitCode, Failure> {
         let mut ended = signal(SignalKind::child()).map_err(failed)?;
         let (program, arguments) = options.command.split_first().expect("clap requires one");
         // Not waited for by this handle: orphans are waited for, too, and it may be any of them.
-        let child = match Command::new(program).args(arguments).spawn() {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::from(given.stdin));
+        // Held to the end of this process.
+        let _port = given.listener;
+        let spawned = command.spawn();
+        // With its standard input, which is the command's alone.
+        drop(command);
+        let child = match spawned {
             Ok(child) => child.id(),
             Err(error) => {
                 let name = program.display();

@@ -3,14 +3,18 @@
 mod bundle;
 mod directory;
 mod environment;
+mod handover;
+mod java;
 mod keeper;
 mod processes;
+mod stacks;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
-use std::process::{ExitCode, ExitStatus};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use clap::Args;
 use rustix::process::{Pid, getpid, kill_process};
@@ -21,11 +25,13 @@ use self::directory::PrivateDirectory;
 pub(crate) use self::keeper::{KeeperOptions, run as keep};
 use crate::causes::with_causes;
 use crate::egress::authority::Authority;
+use crate::egress::callers;
 use crate::egress::counts::Counts;
+use crate::egress::credential::Credential;
 use crate::egress::names::HostPort;
 use crate::egress::origins::{OriginOptions, Origins};
 use crate::egress::proxy::{METRICS, Proxy, Settings};
-use crate::egress::serve::{Address, Listener};
+use crate::egress::serve::Listener;
 use crate::egress::tunnels::{Others, TunnelPolicy};
 use crate::failure::Failure;
 use crate::ops::access::InFlight;
@@ -40,6 +46,16 @@ pub(crate) struct RunOptions {
     /// Say at the end how many connections, requests and signatures there were
     #[arg(long)]
     stats: bool,
+    /// Also set JAVA_TOOL_OPTIONS: Java's own HTTP clients read no proxy variables, but
+    /// -Dhttps.proxyHost and -Djavax.net.ssl.trustStore there. Each Java process says so on standard
+    /// error, and trusts what this machine trusts in place of Java's own list
+    #[arg(long)]
+    java: bool,
+    /// Put a random password into the proxy's URL, so that of this user's processes only those use
+    /// it that were given the command's variables. Without it, all of this user's can; where the
+    /// kernel does not say whose a connection is, it is always set. Java does not send it
+    #[arg(long)]
+    credential: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -60,6 +76,16 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
         tracing::warn!("the machine's certificate authorities: {error}");
     }
     let bundles = Bundles::new(&inherited, &machine.certs, &authority.root())?;
+    let root = authority.root().clone();
+    let credential = match options.credential || !callers::are_told() {
+        true => Some(Credential::new().map_err(failed)?),
+        false => None,
+    };
+    if options.java && credential.is_some() {
+        return Err(Failure::usage(
+            "Java does not send the password in a proxy's URL: leave --java or --credential away",
+        ));
+    }
     let directory = PrivateDirectory::new()
         .map_err(|error| Failure::failed(format!("a private directory: {error}")))?;
     for (variable, text) in &bundles.0 {
@@ -67,15 +93,24 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
             .write(&bundle::file_name(variable), text)
             .map_err(failed)?;
     }
+    if options.java {
+        let trusted = machine.certs.iter().chain([&root]).collect::<Vec<_>>();
+        let store = java::trust_store(trusted.into_iter(), SystemTime::now());
+        directory.write(java::STORE, &store).map_err(failed)?;
+    }
     processes::adopt_orphans().map_err(|error| failed(error.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(failed)?;
     let ended = runtime.block_on(async {
-        let any = Address::Tcp(([127, 0, 0, 1], 0).into());
-        let listener = Listener::bind(&any).await?;
+        let listener = Listener::bind_tcp(([127, 0, 0, 1], 0).into()).await?;
         let address = listener.tcp_address().expect("a TCP listener");
+        let port = listener.held().map_err(failed)?;
+        let url = match &credential {
+            Some(credential) => credential.url(address),
+            None => format!("http://{address}"),
+        };
         let settings = Settings {
             origins,
             upstream: None,
@@ -87,22 +122,27 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
             },
         };
         let in_flight = InFlight::without_log(&METRICS);
-        let proxy = Proxy::new(settings, Some(authority), counts, in_flight);
-        introduce(options, &proxy.settings().origins);
+        let proxy = Proxy::new(settings, Some(authority), credential, counts, in_flight);
         let files = |name: &str| directory.path().join(bundle::file_name(name)).into();
-        let url = format!("http://{address}");
-        let changes = environment::changes(&inherited, &url, &allowed, files);
+        let mut changes = environment::changes(&inherited, &url, &allowed, files);
+        if options.java {
+            let store = directory.path().join(java::STORE);
+            let value = java::options(&inherited, address, &store, &allowed)?;
+            changes.insert(java::VARIABLE.to_owned(), Some(value));
+        }
+        introduce(options, &proxy.settings().origins);
         let serving = {
             let proxy = proxy.clone();
             tokio::spawn(async move { listener.serve(proxy).await })
         };
-        let status = command(&options.command, changes).await;
+        let status = command(&options.command, changes, port.as_fd()).await;
         serving.abort();
-        status.map(|status| (status, proxy))
+        status.map(|status| (status, proxy, port))
     });
     // Nothing that the command has left may go on with the environment of a proxy that is gone.
     processes::end_all_below(ended.is_err());
-    let (status, proxy) = ended?;
+    // Until here no other process could take the port.
+    let (status, proxy, _port) = ended?;
     conclude(options, &proxy);
     runtime.shutdown_background();
     let signal = status.signal().map(|signal| 128 + signal);
@@ -114,13 +154,16 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
 async fn command(
     command: &[OsString],
     changes: environment::Changes,
+    port: BorrowedFd<'_>,
 ) -> Result<ExitStatus, Failure> {
     let failed = |error: std::io::Error| Failure::failed(format!("the command: {error}"));
     // Caught before there is a command, so that none is lost.
     let mut signals = keeper::Signals::catch().map_err(failed)?;
+    let socket = handover::give(std::io::stdin().as_fd(), port).map_err(failed)?;
     let mut keeper = tokio::process::Command::new("/proc/self/exe");
     keeper
         .arg0("bowline")
+        .stdin(Stdio::from(OwnedFd::from(socket)))
         .arg("run-keeper")
         .arg(format!("--parent={}", getpid().as_raw_nonzero()))
         .arg("--")
@@ -162,11 +205,8 @@ fn introduce(options: &RunOptions, origins: &Origins) {
         "this is no sandbox: whatever runs as this user can send requests through this proxy while \
          it runs, and can read {keys} if you can"
     ));
-    if let Some(version) = old_node(&options.command) {
-        say(format_args!(
-            "Node.js {version} heeds no proxy variables but in axios and grpc-js: use Node.js 22.21, \
-             24 or later"
-        ));
+    if let Some(warning) = stacks::warning(&options.command, options.java) {
+        say(warning);
     }
 }
 
@@ -181,23 +221,4 @@ fn conclude(options: &RunOptions, proxy: &Proxy) {
              proxy variables",
         );
     }
-}
-
-/// The version of Node.js, if it runs the command and is one that heeds no proxy variables.
-fn old_node(command: &[OsString]) -> Option<String> {
-    let program = command.first()?;
-    let name = Path::new(program).file_name().and_then(OsStr::to_str)?;
-    let node: &OsStr = match name {
-        "node" | "nodejs" => program,
-        "npm" | "npx" | "pnpm" | "yarn" | "tsx" => OsStr::new("node"),
-        _ => return None,
-    };
-    let output = std::process::Command::new(node)
-        .arg("--version")
-        .output()
-        .ok()?;
-    let version = String::from_utf8(output.stdout).ok()?;
-    let version = version.trim().trim_start_matches('v');
-    let major: u32 = version.split('.').next()?.parse().ok()?;
-    (major < 22).then(|| version.to_owned())
 }

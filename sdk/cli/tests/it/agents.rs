@@ -1,5 +1,13 @@
 //! What tests of `bowline run` and `bowline egress` share: origins, and commands in front of them.
 
+mod attacks;
+mod bad_input;
+mod named;
+mod nightly;
+mod other_users;
+mod site;
+mod stacks;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -97,11 +105,15 @@ impl World {
 
     /// An origin with further routes; without one, it answers with what it got.
     pub(crate) fn with_routes(name: &str, routes: Router) -> Self {
+        Self::with(name, routes, CyclingOptions::default())
+    }
+
+    pub(crate) fn with(name: &str, routes: Router, options: CyclingOptions) -> Self {
         let scratch = Scratch::new(name);
         let pki = Pki::new();
         let agent = pki.client("agent", KeyKind::P256);
         pki.write_to(&scratch.0, &[&agent]).expect("files");
-        let (server, seen) = origin(&pki, routes);
+        let (server, seen) = origin(&pki, options, routes);
         Self {
             scratch,
             pki,
@@ -113,7 +125,7 @@ impl World {
 
     /// One more origin, with the same authority behind its certificate.
     pub(crate) fn another(&self, routes: Router) -> (CyclingServer, Seen) {
-        origin(&self.pki, routes)
+        origin(&self.pki, CyclingOptions::default(), routes)
     }
 
     pub(crate) fn token(&self) -> String {
@@ -191,10 +203,10 @@ pub(crate) fn token_for(leaf: &Leaf) -> String {
     EchoServer::token(&cnf)
 }
 
-fn origin(pki: &Pki, routes: Router) -> (CyclingServer, Seen) {
+fn origin(pki: &Pki, options: CyclingOptions, routes: Router) -> (CyclingServer, Seen) {
     let seen = Seen::default();
     let router = routes.merge(Router::new().fallback(any(echo)).with_state(seen.clone()));
-    let server = CyclingServer::start(pki, CyclingOptions::default(), router);
+    let server = CyclingServer::start(pki, options, router);
     (server, seen)
 }
 
@@ -222,6 +234,8 @@ pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+    /// `HTTPS_PROXY`, as the command has it.
+    pub(crate) url: String,
     /// `HOST:PORT` of the proxy.
     pub(crate) proxy: String,
     /// The root of its local authority, PEM.
@@ -251,12 +265,14 @@ impl Running {
         for line in &mut lines {
             stdout.read_line(line).await.expect("a line");
         }
-        let [proxy, root] = lines.map(|line| line.trim().to_owned());
-        let proxy = proxy.strip_prefix("http://").expect("a URL").to_owned();
+        let [url, root] = lines.map(|line| line.trim().to_owned());
+        let proxy = url.strip_prefix("http://").expect("a URL");
+        let proxy = proxy.rsplit('@').next().expect("a host").to_owned();
         Self {
             child,
             stdin,
             stdout,
+            url,
             proxy,
             root: root.into(),
         }
@@ -276,7 +292,17 @@ impl Running {
 
     /// Kills `bowline run` itself; returns when all that held its standard output is gone.
     pub(crate) async fn kill(mut self) {
+        self.kill_run().await;
+        self.gone().await;
+    }
+
+    /// Kills `bowline run` itself; returns when all its threads are gone.
+    pub(crate) async fn kill_run(&mut self) {
         self.child.kill().await.expect("it is killed");
+    }
+
+    /// Returns when all that held its standard output is gone.
+    pub(crate) async fn gone(mut self) {
         let mut rest = Vec::new();
         self.stdout.read_to_end(&mut rest).await.expect("the end");
     }

@@ -393,7 +393,11 @@ fn wrong_usage_is_told_in_one_line() {
             2,
             "no JWK set",
         ),
-        (&["-", "--token", "-"], 2, "standard input can be only one"),
+        (
+            &["-", "--token", "-"],
+            2,
+            "--token: standard input is read for the input already",
+        ),
         (&[], 1, "the input is empty"),
         (&["a b c"], 1, "the input is not"),
         (&["@/dev/zero"], 2, "more than 1 MiB"),

@@ -8,6 +8,7 @@ mod call_errors;
 mod egress;
 mod ingress;
 mod inspect;
+mod mcp;
 mod oidc;
 mod ops;
 mod pki;

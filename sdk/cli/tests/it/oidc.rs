@@ -94,7 +94,7 @@ impl OidcProvider {
 
 /// The Node that the lock file names, where npm has one for this machine; or else that of the
 /// `PATH`.
-fn node(program: &Path) -> PathBuf {
+pub(crate) fn node(program: &Path) -> PathBuf {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "x64",
         "aarch64" => "arm64",

@@ -3,6 +3,7 @@
 mod access;
 pub(crate) mod admin;
 mod drain;
+mod idle;
 mod load;
 mod reload;
 

@@ -211,16 +211,3 @@ async fn nothing_in_the_command_leads_to_the_key() {
     }
     assert!(told.contains("drwx------"), "{told}");
 }
-
-/// Its local authority's key and the agent's key are in this process's memory alone.
-#[tokio::test]
-async fn the_proxy_is_not_dumpable() {
-    let world = World::new("run-dumpable");
-    let running = Running::start(&mut world.run(&[])).await;
-    // The kernel gives the files of a process that is not dumpable to root.
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.id()));
-    assert!(status.expect("it runs").contains("Name:\tbowline"));
-    let limits = format!("/proc/{}/coredump_filter", running.id());
-    assert!(exists(limits));
-    running.end().await;
-}

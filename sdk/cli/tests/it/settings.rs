@@ -127,17 +127,46 @@ fn values_of_the_wrong_type_are_told() {
         with_file(content, &[]).failed(2, &["bowline.toml", expected]);
     }
     for (content, expected) in [
-        ("repeat = \"many\"", "--repeat"),
-        ("repeat = 2.5", "--repeat"),
-        ("repeat = -1", "--repeat"),
-        ("fail = \"perhaps\"", "--fail"),
-        ("proof-scope = \"all\"", "--proof-scope"),
-        ("max-time = true", "--max-time"),
+        (
+            "repeat = \"many\"",
+            "bowline.toml: `repeat`: invalid value 'many' for '--repeat <N>': invalid digit",
+        ),
+        ("repeat = 2.5", "bowline.toml: `repeat`: "),
+        ("repeat = -1", "bowline.toml: `repeat`: "),
+        ("fail = \"perhaps\"", "bowline.toml: `fail`: "),
+        (
+            "proof-scope = \"all\"",
+            "bowline.toml: `proof-scope`: invalid value 'all' for '--proof-scope <SCOPE>' \
+             [possible values: connection, request, adaptive]",
+        ),
+        ("max-time = true", "bowline.toml: `max-time`: "),
+        ("log-format = \"xml\"", "bowline.toml: `log-format`: "),
+        ("fail = true\nrepeat = 0", "bowline.toml: `repeat`: "),
     ] {
-        let ran = with_file(content, &[]);
-        assert_eq!(ran.code, Some(2), "{content}");
-        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+        with_file(content, &[]).failed(2, &[expected]);
     }
+}
+
+/// The file is blamed for its own values only.
+#[test]
+fn a_wrong_value_of_the_command_line_or_of_a_variable_is_not_the_files() {
+    let wrong = "invalid value 'many' for '--repeat <N>'";
+    for content in ["repeat = 3", "repeat = \"few\"", "fail = true"] {
+        let ran = with_file(content, &["--repeat", "many"]);
+        assert_eq!(ran.code, Some(2));
+        assert!(ran.stderr.contains(wrong), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("bowline.toml"), "{}", ran.stderr);
+    }
+    let dir = Dir::new();
+    let file = dir.write("bowline.toml", "repeat = 3\n");
+    let mut command = call();
+    command.arg("--config").arg(file);
+    let output = command.env("BOWLINE_REPEAT", "many").output();
+    let ran = ran(output.expect("the command runs"));
+    assert!(ran.stderr.contains(wrong), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("bowline.toml"), "{}", ran.stderr);
+    // A wrong value that another one wins over is not looked at.
+    with_file("repeat = \"many\"", &["--repeat", "1"]).failed(1, &["refused"]);
 }
 
 #[test]

@@ -64,6 +64,17 @@ impl JwtValidator {
         }
     }
 
+    /// Verifies the signature alone, for tools that explain a token. No claim is checked: a token
+    /// whose signature holds need not be valid.
+    ///
+    /// # Errors
+    /// The token is not a JWT, no key of the set verifies it, or the set cannot be had.
+    pub async fn verify_signature(&self, token: &AccessToken) -> Result<(), TokenError> {
+        let jwt = SignedJwt::parse(token.secret())?;
+        let keys = self.keyring.keys().await?;
+        self.verify(&jwt, keys).await.map(drop)
+    }
+
     /// Compares the media type without regard to case and with `application/` optional (RFC 7515
     /// section 4.1.9).
     fn check_type(&self, typ: Option<&str>) -> Result<(), TokenError> {
@@ -85,11 +96,26 @@ impl JwtValidator {
     async fn validate_anew(
         &self,
         token: &AccessToken,
-        mut keys: Arc<KeySet>,
+        keys: Arc<KeySet>,
     ) -> Result<ValidToken, TokenError> {
         let jwt = SignedJwt::parse(token.secret())?;
         self.check_type(jwt.typ())?;
-        let mut signature = keys.verify(&jwt);
+        let keys = self.verify(&jwt, keys).await?;
+        let claims = jwt.claims()?;
+        self.expected.check(&claims, self.clock.now())?;
+        let confirmation = token.confirmation().cloned().map_err(|error| *error);
+        let valid = ValidToken::with_confirmation(claims, confirmation);
+        keys.cache(*token.hash(), valid.clone());
+        Ok(valid)
+    }
+
+    /// Verifies the signature with these keys or newer ones; returns those with the right one.
+    async fn verify(
+        &self,
+        jwt: &SignedJwt<'_>,
+        mut keys: Arc<KeySet>,
+    ) -> Result<Arc<KeySet>, TokenError> {
+        let mut signature = keys.verify(jwt);
         if signature == Signature::UnknownKey {
             // Such a token costs nothing to make up, and it is not worth a wait.
             if !jwt.has_kid() && self.keyring.is_fetching() {
@@ -100,28 +126,18 @@ impl JwtValidator {
             }
             if let Some(newer) = self.keyring.newer_than(&keys).await? {
                 keys = newer;
-                signature = keys.verify(&jwt);
+                signature = keys.verify(jwt);
             }
         }
         match signature {
-            Signature::Good => {}
-            Signature::Bad => {
-                return Err(TokenError::invalid(
-                    "the signature of the access token is not valid",
-                ));
-            }
-            Signature::UnknownKey => {
-                return Err(TokenError::invalid(
-                    "the access token is signed by a key that is not in the key set",
-                ));
-            }
+            Signature::Good => Ok(keys),
+            Signature::Bad => Err(TokenError::invalid(
+                "the signature of the access token is not valid",
+            )),
+            Signature::UnknownKey => Err(TokenError::invalid(
+                "the access token is signed by a key that is not in the key set",
+            )),
         }
-        let claims = jwt.claims()?;
-        self.expected.check(&claims, self.clock.now())?;
-        let confirmation = token.confirmation().cloned().map_err(|error| *error);
-        let valid = ValidToken::with_confirmation(claims, confirmation);
-        keys.cache(*token.hash(), valid.clone());
-        Ok(valid)
     }
 }
 

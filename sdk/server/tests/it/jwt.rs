@@ -89,6 +89,25 @@ async fn tk_5_a_cnf_with_a_duplicated_member_is_malformed_whichever_reader_wrote
 }
 
 #[tokio::test]
+async fn a_signature_is_verified_by_itself_whatever_the_token_says() {
+    let (authority, other) = (Authority::new("k1"), Authority::new("k1"));
+    let validator = builder(&authority).build();
+    let mut header = authority.header();
+    header["typ"] = "secevent+jwt".into();
+    let of_another = json!({ "iss": "https://other.example", "exp": NOW - 1_000_000 });
+    for (header, claims) in [(authority.header(), of_another), (header, json!({}))] {
+        let token = authority.sign(&header, &claims);
+        assert!(validator.validate(&token).await.is_err());
+        validator.verify_signature(&token).await.unwrap();
+        let forged = other.sign(&header, &claims);
+        let error = validator.verify_signature(&forged).await.unwrap_err();
+        assert!(error.detail().contains("signature"), "{error}");
+    }
+    let opaque = AccessToken::new("opaque").unwrap();
+    assert!(validator.verify_signature(&opaque).await.is_err());
+}
+
+#[tokio::test]
 async fn a_token_is_valid_only_if_header_and_claims_are_those_of_an_access_token_for_this_server() {
     type Change = fn(&mut Value, &mut Value);
     let cases: &[(&str, Option<&str>, Change)] = &[

@@ -14,7 +14,7 @@ use bowline::request::Http2Only;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -28,6 +28,7 @@ use super::answer::Refused;
 use super::authority::Authority;
 use super::body::{Body, OriginBody, RequestBody};
 use super::counts::Counts;
+use super::credential::Credential;
 use super::fields;
 use super::names::{self, HostPort};
 use super::origins::{Origin, Origins};
@@ -71,6 +72,8 @@ pub(crate) struct Proxy {
     /// Those that the machine goes out through.
     outer: Proxies,
     patience: Patience,
+    /// What every caller must show.
+    credential: Option<Credential>,
     pub(crate) counts: Arc<Counts>,
     in_flight: Arc<InFlight>,
     tasks: Tasks,
@@ -106,6 +109,7 @@ impl Proxy {
     pub(crate) fn new(
         settings: Settings,
         authority: Option<Authority>,
+        credential: Option<Credential>,
         counts: Arc<Counts>,
         in_flight: Arc<InFlight>,
     ) -> Arc<Self> {
@@ -115,6 +119,7 @@ impl Proxy {
             // What cannot be used was an error of the clients before.
             outer: Proxies::environment(),
             patience: Patience::default(),
+            credential,
             counts,
             in_flight,
             tasks: Tasks::default(),
@@ -216,7 +221,9 @@ impl Proxy {
     ) -> Response<LoggedBody<Body>> {
         let settings = self.settings();
         let mut line = self.line(&request);
-        let answered = if request.method() == Method::CONNECT {
+        let answered = if let Err(refused) = self.check_credential(request.headers()) {
+            Err(refused)
+        } else if request.method() == Method::CONNECT {
             self.connect(&settings, request, entrance).await
         } else {
             match origin_of(&settings, &request, entrance) {
@@ -225,6 +232,23 @@ impl Proxy {
             }
         };
         self.answer(line, answered)
+    }
+
+    fn check_credential(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        match &self.credential {
+            Some(credential) if !credential.is_shown(headers) => Err(Refused::new(
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+                "credential",
+                "this proxy is for the command that it was started with: its URL in HTTPS_PROXY \
+                 holds a password",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether callers are known by what they show.
+    pub(crate) fn asks_for_credential(&self) -> bool {
+        self.credential.is_some()
     }
 
     fn line(&self, request: &Request<Incoming>) -> Line {

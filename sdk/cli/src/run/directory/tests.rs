@@ -20,19 +20,23 @@ fn a_directory_is_private_and_what_others_left_is_swept() {
     assert_eq!(mode(&used.path().join("a.pem")), 0o600);
 
     // As a killed run leaves it.
-    let left = base.join(format!("{PREFIX}left"));
+    let left = base.join(format!("{PREFIX}0123456789abcdef"));
     fs::create_dir(&left).expect("a directory");
     fs::write(left.join("a.pem"), "x").expect("a file");
     let elsewhere = base.join("elsewhere");
     fs::create_dir(&elsewhere).expect("a directory");
-    let link = base.join(format!("{PREFIX}link"));
+    let link = base.join(format!("{PREFIX}00000000000000aa"));
     symlink(&elsewhere, &link).expect("a link");
-    let file = base.join(format!("{PREFIX}file"));
+    let file = base.join(format!("{PREFIX}00000000000000bb"));
     fs::write(&file, "x").expect("a file");
+
+    // Somebody else's, whose name begins alike.
+    let alike = base.join(format!("{PREFIX}of-mine"));
+    fs::create_dir(&alike).expect("a directory");
 
     sweep(&base);
     assert!(!left.exists());
-    for kept in [used.path(), &elsewhere, &link, &file] {
+    for kept in [used.path(), &elsewhere, &link, &file, &alike] {
         assert!(kept.exists(), "{}", kept.display());
     }
     let path = used.path().to_owned();

@@ -272,7 +272,7 @@ async fn a_secret_on_the_command_line_is_warned_about() {
     let (code, text) = outcome(&mut checked.jwt(&["--receipt-key", secret]));
     assert_eq!(code, Some(0), "{text}");
     assert!(
-        text.contains("use @FILE") && !text.contains(secret),
+        text.contains("give @FILE") && !text.contains(secret),
         "{text}"
     );
     let mut command = checked.jwt(&[]);
@@ -280,7 +280,7 @@ async fn a_secret_on_the_command_line_is_warned_about() {
     let (code, text) = outcome(&mut command);
     assert_eq!(code, Some(0), "{text}");
     assert!(
-        !text.contains("use @FILE") && !text.contains(secret),
+        !text.contains("give @FILE") && !text.contains(secret),
         "{text}"
     );
     assert_says(&mut checked.jwt(&["--receipt-key", "short"]), 2, "needs 32");

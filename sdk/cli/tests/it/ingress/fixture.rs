@@ -311,6 +311,15 @@ impl Ingress {
         .await
     }
 
+    /// Its resident memory.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        kib.expect("a number of KiB")
+    }
+
     pub(crate) fn origin(&self) -> String {
         format!("https://localhost:{}", self.addr.port())
     }

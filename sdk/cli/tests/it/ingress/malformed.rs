@@ -2,7 +2,6 @@
 
 use bowline_testkit::tls::Alpn;
 use http::Request;
-use tokio::net::TcpStream;
 
 use super::fixture::*;
 
@@ -285,38 +284,5 @@ async fn slow_heads_and_slow_bodies_end() {
     ))
     .await;
     assert_eq!(slow.response().await.unwrap().0, 408);
-    assert_serves(&scene, &ingress).await;
-}
-
-/// Sockets that say nothing, before and after the handshake: further ones take their places.
-#[tokio::test]
-async fn many_idle_sockets_leave_room_for_a_request() {
-    let (scene, upstream) = (Scene::new(), Upstream::echo());
-    let ingress = scene
-        .start(
-            &upstream,
-            &["--max-connections", "200", "--handshake-timeout", "2s"],
-        )
-        .await;
-    let mut idle = Vec::new();
-    for _ in 0..400 {
-        idle.push(TcpStream::connect(ingress.addr).await.unwrap());
-    }
-    // The first ones are younger than those that may be closed for another; silent handshakes are
-    // cancelled after a second.
-    let served = async {
-        loop {
-            let config = bowline_testkit::tls::TlsOptions::default();
-            let config = config.client(&scene.pki, Some(&scene.agent));
-            let tcp = TcpStream::connect(ingress.addr).await.unwrap();
-            let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
-            let connector = tokio_rustls::TlsConnector::from(config);
-            if connector.connect(name, tcp).await.is_ok() {
-                return;
-            }
-        }
-    };
-    within(served).await;
-    drop(idle);
     assert_serves(&scene, &ingress).await;
 }

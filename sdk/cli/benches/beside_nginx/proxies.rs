@@ -1,0 +1,213 @@
+//! nginx and the ingress, each with mutual TLS in front of the same service.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bowline_testkit::authority::AuthorityOptions;
+
+use crate::load::Agent;
+
+/// nginx that answers by itself; nginx and the ingress as proxies.
+pub(crate) const CONTENDERS: [&str; 3] = ["direct", "nginx", "ingress"];
+
+/// 100 bytes.
+const ANSWER: &str = r#"{"jsonrpc":"2.0","id":4711,"result":{"content":[{"type":"text","text":"0123"}],"isError":false}}    "#;
+
+pub(crate) struct Proxies {
+    pub(crate) all: Vec<Proxy>,
+    folder: PathBuf,
+    _service: Running,
+}
+
+/// A contender.
+pub(crate) struct Proxy {
+    pub(crate) name: &'static str,
+    pub(crate) port: u16,
+    running: Running,
+}
+
+impl Proxies {
+    /// The proxies run on core 0, the service on this one.
+    pub(crate) async fn start(agent: &Agent, service_core: usize) -> Self {
+        let folder = std::env::temp_dir().join(format!("beside-nginx-{}", std::process::id()));
+        agent.pki.write_to(&folder, &[]).expect("files");
+        let server = agent.pki.localhost().write_to(&folder).expect("files");
+        std::fs::rename(server.certificate, folder.join("server.pem")).expect("a file");
+        std::fs::rename(server.key, folder.join("server.key")).expect("a file");
+        let jwks = agent.authority.jwks().to_string();
+        std::fs::write(folder.join("jwks.json"), jwks).expect("a file");
+
+        let socket = folder.join("service.sock");
+        let service = format!("listen unix:{};\n{}", socket.display(), answering());
+        let service = nginx(&folder, "service", &service, service_core);
+        wait_for(|| socket.exists());
+
+        let all = CONTENDERS.map(|name| {
+            let port = free_port();
+            let running = match name {
+                "ingress" => ingress(&folder, port, agent.authority.issuer()),
+                "direct" => nginx(&folder, name, &(tls(&folder, port) + &answering()), 0),
+                _ => nginx(&folder, name, &(tls(&folder, port) + PASSING_ON), 0),
+            };
+            wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+            Proxy {
+                name,
+                port,
+                running,
+            }
+        });
+        Self {
+            all: all.into(),
+            folder,
+            _service: service,
+        }
+    }
+
+    /// Fails unless the ingress verified each request, but for those of `load::assert_alike`.
+    pub(crate) fn assert_verified(&self) {
+        let log = std::fs::read_to_string(self.folder.join("ingress.log")).expect("a log");
+        let requests = log.lines().filter(|line| line.contains("request method="));
+        let without = requests.filter(|line| !line.contains(" class=session "));
+        assert_eq!(without.count(), 2, "requests without a verified proof");
+    }
+}
+
+impl Drop for Proxies {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Proxy {
+    /// Of all its threads, as the kernel's scheduler counts it.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let folder = format!("/proc/{}/task", self.running.0.id());
+        let threads = std::fs::read_dir(folder).expect("it runs");
+        let time = |thread: std::io::Result<std::fs::DirEntry>| {
+            let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        };
+        Duration::from_nanos(threads.filter_map(time).sum())
+    }
+}
+
+/// A process, which ends with it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn pin_this_process(core: usize) {
+    let id = std::process::id().to_string();
+    let pinned = Command::new("taskset")
+        .args(["--all-tasks", "--cpu-list", "--pid", &core.to_string(), &id])
+        .stdout(Stdio::null())
+        .status();
+    assert!(pinned.expect("taskset runs").success());
+}
+
+fn pinned(core: usize, program: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &core.to_string(), program]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+fn log(folder: &Path, name: &str) -> File {
+    File::create(folder.join(format!("{name}.log"))).expect("a log")
+}
+
+/// One process, with one thread.
+fn nginx(folder: &Path, name: &str, server: &str, core: usize) -> Running {
+    let own = folder.join(name);
+    std::fs::create_dir(&own).expect("a folder");
+    let at = own.display();
+    let configuration = format!(
+        "daemon off; master_process off; pid {at}/pid; error_log stderr warn;
+        events {{ worker_connections 1024; }}
+        http {{
+            access_log {at}/access.log;
+            client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/f;
+            uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;
+            keepalive_requests 1000000000;
+            upstream service {{
+                server unix:{}/service.sock; keepalive 64; keepalive_requests 1000000000;
+            }}
+            server {{ {server} }}
+        }}",
+        folder.display()
+    );
+    let file = own.join("nginx.conf");
+    std::fs::write(&file, configuration).expect("a file");
+    let child = pinned(core, "nginx")
+        .args(["-e", "stderr", "-c"])
+        .arg(file)
+        .stderr(log(folder, name))
+        .spawn()
+        .expect("taskset runs");
+    Running(child)
+}
+
+fn tls(folder: &Path, port: u16) -> String {
+    let at = folder.display();
+    format!(
+        "listen 127.0.0.1:{port} ssl http2;
+        ssl_certificate {at}/server.pem; ssl_certificate_key {at}/server.key;
+        ssl_client_certificate {at}/ca.pem; ssl_verify_client on; ssl_protocols TLSv1.2 TLSv1.3;"
+    )
+}
+
+/// As the ingress does: kept connections, and `Host` as it came.
+const PASSING_ON: &str = "location / {
+    proxy_pass http://service; proxy_http_version 1.1;
+    proxy_set_header Connection \"\"; proxy_set_header Host $http_host;
+}";
+
+fn answering() -> String {
+    format!("default_type application/json; location / {{ return 200 '{ANSWER}'; }}")
+}
+
+fn ingress(folder: &Path, port: u16, issuer: &str) -> Running {
+    let file = |name: &str| folder.join(name);
+    let child = pinned(0, env!("CARGO_BIN_EXE_bowline"))
+        .args(["ingress", "--listen", &format!("127.0.0.1:{port}")])
+        .arg("--cert")
+        .arg(file("server.pem"))
+        .arg("--key")
+        .arg(file("server.key"))
+        .arg("--client-ca")
+        .arg(file("ca.pem"))
+        .arg("--upstream")
+        .arg(format!("unix:{}", file("service.sock").display()))
+        .arg("--jwks")
+        .arg(file("jwks.json"))
+        .args(["--issuer", issuer])
+        .args(["--audience", &AuthorityOptions::default().audience])
+        .stderr(log(folder, "ingress"))
+        .spawn()
+        .expect("taskset runs");
+    Running(child)
+}
+
+fn free_port() -> u16 {
+    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    socket.local_addr().expect("an address").port()
+}
+
+fn wait_for(is_there: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_there() {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "it does not start: is nginx installed? its log is beside its configuration"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
