@@ -393,6 +393,11 @@ impl Service {
         kill_process(Pid::from_raw(id).expect("a process id"), signal).expect("a signal");
     }
 
+    /// Its resident memory.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        crate::support::resident_kib(self.child.id().expect("it runs"))
+    }
+
     /// Its exit status, once it has ended.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         self.child.wait().await.expect("it ends").code()

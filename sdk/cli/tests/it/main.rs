@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod agents;
+mod book;
 mod call;
 mod call_errors;
 #[cfg(target_os = "linux")]
@@ -15,4 +16,6 @@ mod pki;
 #[cfg(target_os = "linux")]
 mod run;
 mod settings;
+#[cfg(target_os = "linux")]
+mod soak;
 mod support;

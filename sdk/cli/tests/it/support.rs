@@ -197,3 +197,12 @@ pub(crate) fn jwt(claims: &Value) -> String {
 pub(crate) fn page(text: &'static str) -> Router {
     Router::new().fallback(get(async move || text))
 }
+
+/// The resident memory of a process.
+#[cfg(target_os = "linux")]
+pub(crate) fn resident_kib(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    kib.expect("a number of KiB")
+}

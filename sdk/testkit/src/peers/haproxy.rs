@@ -1,5 +1,5 @@
-//! A real HAProxy in TCP mode in front of a server: TLS passes through it end to end, and it ends
-//! sessions on command.
+//! A real HAProxy in TCP mode in front of one server or several: TLS passes through it end to end,
+//! and it ends sessions on command.
 //!
 //! For the named set: the program `haproxy` must be installed.
 
@@ -23,6 +23,7 @@ const START_TIME: Duration = Duration::from_secs(10);
 pub struct HaProxy {
     addr: SocketAddr,
     folder: PathBuf,
+    servers: usize,
     process: Child,
 }
 
@@ -34,11 +35,20 @@ impl HaProxy {
     /// If there is no program `haproxy`, or it does not start within 10 s.
     #[must_use]
     pub fn in_front_of(server: SocketAddr) -> Self {
+        Self::in_front_of_all(&[server])
+    }
+
+    /// The same for several servers in turn. One that refuses a connection is passed over.
+    ///
+    /// # Panics
+    /// As [`in_front_of`](Self::in_front_of).
+    #[must_use]
+    pub fn in_front_of_all(servers: &[SocketAddr]) -> Self {
         let folder = folder();
         let addr = free_port();
         fs::write(
             folder.join("haproxy.cfg"),
-            configuration(&folder, addr, server),
+            configuration(&folder, addr, servers),
         )
         .expect("a temporary file");
         let process = Command::new("haproxy")
@@ -51,6 +61,7 @@ impl HaProxy {
         let mut proxy = Self {
             addr,
             folder,
+            servers: servers.len(),
             process,
         };
         proxy.wait();
@@ -76,10 +87,12 @@ impl HaProxy {
     /// # Panics
     /// If it is no longer running.
     pub fn cut_all(&self) {
-        let answer = self
-            .command("shutdown sessions server agents/agent")
-            .expect("HAProxy's answer");
-        assert_eq!(answer.trim(), "", "HAProxy accepts the command");
+        for number in 0..self.servers {
+            let answer = self
+                .command(&format!("shutdown sessions server agents/agent{number}"))
+                .expect("HAProxy's answer");
+            assert_eq!(answer.trim(), "", "HAProxy accepts the command");
+        }
     }
 
     /// HAProxy binds all its sockets before it serves any, so if this one answers, the others
@@ -115,8 +128,13 @@ impl Drop for HaProxy {
     }
 }
 
-fn configuration(folder: &Path, addr: SocketAddr, server: SocketAddr) -> String {
+fn configuration(folder: &Path, addr: SocketAddr, servers: &[SocketAddr]) -> String {
     let socket = socket(folder);
+    let servers: String = servers
+        .iter()
+        .enumerate()
+        .map(|(number, server)| format!("\x20 server agent{number} {server}\n"))
+        .collect();
     format!(
         "global\n\
          \x20 stats socket {socket} mode 600 level admin\n\
@@ -125,11 +143,13 @@ fn configuration(folder: &Path, addr: SocketAddr, server: SocketAddr) -> String 
          \x20 timeout connect 5s\n\
          \x20 timeout client 1h\n\
          \x20 timeout server 1h\n\
+         \x20 retries 10\n\
+         \x20 option redispatch 1\n\
          frontend clients\n\
          \x20 bind {addr}\n\
          \x20 default_backend agents\n\
          backend agents\n\
-         \x20 server agent {server}\n",
+         {servers}",
         socket = socket.display(),
     )
 }

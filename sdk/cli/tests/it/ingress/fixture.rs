@@ -245,9 +245,13 @@ pub(crate) struct Ingress {
 }
 
 impl Ingress {
-    pub(crate) async fn spawn(mut command: Command) -> Self {
+    pub(crate) async fn spawn(command: Command) -> Self {
+        Self::spawn_logging(command, "info,bowline=debug,bowline_server=debug").await
+    }
+
+    pub(crate) async fn spawn_logging(mut command: Command, level: &str) -> Self {
         command
-            .args(["--log-level", "info,bowline=debug,bowline_server=debug"])
+            .args(["--log-level", level])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -313,11 +317,7 @@ impl Ingress {
 
     /// Its resident memory.
     pub(crate) fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        kib.expect("a number of KiB")
+        crate::support::resident_kib(self.child.id())
     }
 
     pub(crate) fn origin(&self) -> String {
