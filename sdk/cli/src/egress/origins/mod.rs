@@ -39,6 +39,8 @@ pub(crate) struct Origin {
     client: Client,
     /// Requests whose proof is for them alone.
     request_bound: Option<Routes>,
+    /// The only requests that are passed on.
+    requests: Option<Routes>,
     token: TokenSource,
 }
 
@@ -60,6 +62,7 @@ impl Origins {
             client: clients.of(&setting).clone(),
             name: setting.name,
             request_bound: setting.request_bound,
+            requests: setting.requests,
             token: setting.token,
         });
         let all: Vec<Origin> = all.collect();
@@ -108,6 +111,23 @@ impl Origin {
         &self.name
     }
 
+    /// # Errors
+    /// 403: configuration does not let this request pass, or not in every way that its path can be
+    /// read (GW-7).
+    pub(crate) fn check(&self, request: &Parts) -> Result<(), Refused> {
+        match &self.requests {
+            Some(requests) if !requests.surely_contain(request) => Err(Refused::new(
+                StatusCode::FORBIDDEN,
+                "requests",
+                format!(
+                    "{}: this request is not among those that may pass (--requests)",
+                    self.name
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Sends a request, whose URI names this origin and whose fields were checked.
     pub(crate) async fn send(
         &self,
@@ -152,6 +172,7 @@ pub(crate) fn describe(options: &OriginOptions) -> Value {
             "url": format!("https://{}", setting.name),
             "proof_scope": setting.proof_scope.name(),
             "request_bound": setting.request_bound.is_some(),
+            "requests": setting.requests.is_some(),
             "token": setting.token.name(),
         })
     });

@@ -34,9 +34,14 @@ pub(crate) struct OriginOptions {
     /// (repeatable; `!` takes out)
     #[arg(long, value_name = "PATTERN")]
     pub(crate) request_bound: Vec<Pattern>,
+    /// The only requests that are passed on: 'GET *', '/mcp/*'. A path that could be read in another
+    /// way, too, is not (repeatable; `!` takes out) [default: all]
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) requests: Vec<Pattern>,
     /// An allowed origin with settings of its own, of which the others are those of the options:
     /// { url = "https://api.example.com", proof-scope = "request" }. In the file an [[origin]] table;
-    /// its keys are url, cert, key, cacert, proof-scope, request-bound and token (repeatable)
+    /// its keys are url, cert, key, cacert, proof-scope, request-bound, requests and token
+    /// (repeatable)
     #[arg(long, value_name = "TABLE")]
     pub(crate) origin: Vec<Table>,
 }
@@ -47,6 +52,8 @@ pub(super) struct Setting {
     pub(super) credentials: Credentials,
     pub(super) proof_scope: ProofScope,
     pub(super) request_bound: Option<Routes>,
+    /// `None`: all.
+    pub(super) requests: Option<Routes>,
     pub(super) token: TokenSource,
 }
 
@@ -86,6 +93,7 @@ impl OriginOptions {
                     name,
                     proof_scope: self.proof_scope,
                     request_bound,
+                    requests: patterns("--requests", &self.requests)?,
                     token: TokenSource::default(),
                 });
             }
@@ -104,6 +112,7 @@ impl OriginOptions {
             "cacert",
             "proof-scope",
             "request-bound",
+            "requests",
             "token",
         ])?;
         let url = fields.text("url")?;
@@ -119,14 +128,8 @@ impl OriginOptions {
             Some(text) => ProofScope::from_str(text, false)
                 .map_err(|_| "`proof-scope` is connection, request or adaptive")?,
         };
-        let request_bound = match fields.texts("request-bound")? {
-            None => self.request_bound.clone(),
-            Some(texts) => texts
-                .into_iter()
-                .map(str::parse)
-                .collect::<Result<Vec<Pattern>, String>>()
-                .map_err(|error| format!("`request-bound`: {error}"))?,
-        };
+        let request_bound = read_patterns(fields, "request-bound", &self.request_bound)?;
+        let requests = read_patterns(fields, "requests", &self.requests)?;
         let token = match fields.table("token", &TokenSource::KEYS)? {
             None => TokenSource::default(),
             Some(source) => {
@@ -138,6 +141,7 @@ impl OriginOptions {
             name,
             proof_scope,
             request_bound: patterns("request-bound", &request_bound)?,
+            requests: patterns("requests", &requests)?,
             token,
         })
     }
@@ -161,6 +165,22 @@ impl OriginOptions {
             key: key.ok_or_else(|| missing("--key"))?,
             cacert: own("cacert")?.or_else(|| self.cacert.clone()),
         })
+    }
+}
+
+/// A table's own, or those of the option.
+fn read_patterns(
+    fields: Fields<'_>,
+    key: &str,
+    option: &[Pattern],
+) -> Result<Vec<Pattern>, String> {
+    match fields.texts(key)? {
+        None => Ok(option.to_vec()),
+        Some(texts) => texts
+            .into_iter()
+            .map(str::parse)
+            .collect::<Result<_, String>>()
+            .map_err(|error| format!("`{key}`: {error}")),
     }
 }
 
