@@ -3,11 +3,9 @@
 //! - [`options`]: what the command line and the configuration file say;
 //! - [`clients`]: the connections outwards, shared by origins with the same certificate;
 //! - [`token`]: where the access token of a request comes from;
-//! - [`only`]: which requests an origin gets, where not all;
 //! - [`redirects`]: where an origin may not lead an agent.
 
 mod clients;
-mod only;
 mod options;
 mod redirects;
 mod token;
@@ -27,7 +25,6 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
 use self::clients::Clients;
-use self::only::Only;
 pub(crate) use self::options::OriginOptions;
 use self::token::Tokens;
 use super::body::RequestBody;
@@ -49,7 +46,8 @@ pub(crate) struct Origin {
     client: Client,
     /// Requests whose proof is for them alone.
     request_bound: Option<Routes>,
-    only: Only,
+    /// The only requests that are passed on.
+    requests: Option<Routes>,
     tokens: Tokens,
 }
 
@@ -65,6 +63,13 @@ pub(crate) enum SendError {
     /// The origin did not answer it.
     Origin(bowline::Error),
 }
+
+/// Fields by which some servers take a request for one of another method.
+const OVERRIDES: [&str; 3] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
 
 /// A longer body is not kept for a second attempt with another token.
 const MAX_KEPT_BODY: u64 = 64 * 1024;
@@ -94,7 +99,7 @@ impl Origins {
                 client,
                 name: setting.name,
                 request_bound: setting.request_bound,
-                only: setting.only,
+                requests: setting.requests,
             });
         }
         let allowed = all.iter().map(|origin| origin.name.clone()).collect();
@@ -202,9 +207,37 @@ impl Origin {
     /// # Errors
     /// 401 or 403.
     pub(crate) fn admit(&self, parts: &mut Parts) -> Result<Admitted, Refused> {
-        self.only.check(&self.name, parts)?;
         let authorized = self.tokens.admit(&self.name, &mut parts.headers)?;
         Ok(Admitted(authorized))
+    }
+
+    /// # Errors
+    /// 403: configuration does not let this request pass, or not in every way that its path can be
+    /// read (GW-7).
+    pub(crate) fn check(&self, request: &Parts) -> Result<(), Refused> {
+        match &self.requests {
+            Some(requests) if !requests.surely_contain(request) => Err(Refused::new(
+                StatusCode::FORBIDDEN,
+                "requests",
+                format!(
+                    "{}: this request is not among those that may pass (--requests)",
+                    self.name
+                ),
+            )),
+            // Some servers take these for the method (RFC 9110 does not).
+            Some(_) if OVERRIDES.iter().any(|name| request.headers.contains_key(*name)) => {
+                Err(Refused::new(
+                    StatusCode::FORBIDDEN,
+                    "requests",
+                    format!(
+                        "{}: a field of this request names another method, and not all requests may \
+                         pass (--requests)",
+                        self.name
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends a request, whose URI names this origin and whose fields were checked.
@@ -268,6 +301,7 @@ pub(crate) fn describe(options: &OriginOptions) -> Value {
             "url": format!("https://{}", setting.name),
             "proof_scope": setting.proof_scope.name(),
             "request_bound": setting.request_bound.is_some(),
+            "requests": setting.requests.is_some(),
             "token": setting.token.name(),
         })
     });

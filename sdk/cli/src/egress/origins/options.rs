@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use bowline::server::Routes;
 use clap::{Args, ValueEnum};
 
-use super::only::Only;
 use super::token::TokenSetting;
 use crate::egress::names::HostPort;
 use crate::table::{Fields, Table};
@@ -35,9 +34,13 @@ pub(crate) struct OriginOptions {
     /// (repeatable; `!` takes out)
     #[arg(long, value_name = "PATTERN")]
     pub(crate) request_bound: Vec<Pattern>,
+    /// The only requests that are passed on: 'GET *', '/mcp/*'. A path that could be read in another
+    /// way, too, is not (repeatable; `!` takes out) [default: all]
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) requests: Vec<Pattern>,
     /// An allowed origin with settings of its own, of which the others are those of the options:
     /// { url = "https://api.example.com", proof-scope = "request" }. In the file an [[origin]] table;
-    /// its keys are url, cert, key, cacert, proof-scope, request-bound, methods, paths and token
+    /// its keys are url, cert, key, cacert, proof-scope, request-bound, requests and token
     /// (repeatable)
     #[arg(long, value_name = "TABLE")]
     pub(crate) origin: Vec<Table>,
@@ -54,7 +57,8 @@ pub(super) struct Setting {
     pub(super) credentials: Credentials,
     pub(super) proof_scope: ProofScope,
     pub(super) request_bound: Option<Routes>,
-    pub(super) only: Only,
+    /// `None`: all.
+    pub(super) requests: Option<Routes>,
     pub(super) token: TokenSetting,
 }
 
@@ -104,7 +108,7 @@ impl OriginOptions {
                     name,
                     proof_scope: self.proof_scope,
                     request_bound,
-                    only: Only::default(),
+                    requests: patterns("--requests", &self.requests)?,
                     token: TokenSetting::default(),
                 });
             }
@@ -127,8 +131,7 @@ impl OriginOptions {
             "cacert",
             "proof-scope",
             "request-bound",
-            "methods",
-            "paths",
+            "requests",
             "token",
         ])?;
         let url = fields.text("url")?;
@@ -144,27 +147,20 @@ impl OriginOptions {
             Some(text) => ProofScope::from_str(text, false)
                 .map_err(|_| "`proof-scope` is connection, request or adaptive")?,
         };
-        let request_bound = match fields.texts("request-bound")? {
-            None => self.request_bound.clone(),
-            Some(texts) => texts
-                .into_iter()
-                .map(str::parse)
-                .collect::<Result<Vec<Pattern>, String>>()
-                .map_err(|error| format!("`request-bound`: {error}"))?,
-        };
+        let request_bound = read_patterns(fields, "request-bound", &self.request_bound)?;
+        let requests = read_patterns(fields, "requests", &self.requests)?;
         let token = TokenSetting::read(fields, &name)?;
         let dpop_key = match token.server().and_then(|server| server.dpop.as_ref()) {
             None => None,
             Some(Some(path)) => Some(DpopKeyAt::File(path.clone())),
             Some(None) => Some(DpopKeyAt::Memory(name.clone())),
         };
-        let texts = |key| fields.texts(key).map(Option::unwrap_or_default);
         Ok(Setting {
             credentials: self.credentials(Some(fields), &name, dpop_key)?,
             name,
             proof_scope,
             request_bound: patterns("request-bound", &request_bound)?,
-            only: Only::new(&texts("methods")?, &texts("paths")?)?,
+            requests: patterns("requests", &requests)?,
             token,
         })
     }
@@ -213,6 +209,22 @@ fn give_source(settings: &mut [Setting], text: &str) -> Result<(), String> {
     }
     setting.token = source.setting(&setting.name)?;
     Ok(())
+}
+
+/// A table's own, or those of the option.
+fn read_patterns(
+    fields: Fields<'_>,
+    key: &str,
+    option: &[Pattern],
+) -> Result<Vec<Pattern>, String> {
+    match fields.texts(key)? {
+        None => Ok(option.to_vec()),
+        Some(texts) => texts
+            .into_iter()
+            .map(str::parse)
+            .collect::<Result<_, String>>()
+            .map_err(|error| format!("`{key}`: {error}")),
+    }
 }
 
 fn patterns(option: &str, patterns: &[Pattern]) -> Result<Option<Routes>, String> {

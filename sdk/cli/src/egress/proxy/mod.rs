@@ -284,6 +284,7 @@ impl Proxy {
         fields::check_reserved(&parts.headers)?;
         fields::strip_request(&mut parts.headers);
         parts.uri = uri(origin.name(), &parts.uri)?;
+        origin.check(&parts)?;
         parts.version = Version::HTTP_11;
         // Nothing that hyper knows of the agent's connection is for the one to the origin.
         parts.extensions.clear();

@@ -338,7 +338,7 @@ async fn requests_that_are_not_named_do_not_leave() {
     let net = Net::new("sources-only");
     let site = net.site();
     let path = net.write("token", "secret");
-    let only = "methods = [\"POST\"]\npaths = [\"/mcp\"]\n";
+    let only = "requests = [\"POST /mcp\", \"POST /mcp/*\"]\n";
     let tables = table(&site, &format!("source = \"file\", path = {path:?}"));
     let egress = net.egress(&format!("{tables}{only}")).await;
     for (method, path, status) in [
@@ -352,6 +352,9 @@ async fn requests_that_are_not_named_do_not_leave() {
         let answer = ask(&egress, method, &format!("{}{path}", site.origin()), &[]).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
     }
+    let uri = format!("{}/mcp", site.origin());
+    let answer = ask(&egress, "POST", &uri, &[("X-HTTP-Method-Override", "DELETE")]).await;
+    assert_eq!(answer.status, 403, "{}", answer.text);
     assert_eq!(site.arrived().len(), 2);
 }
 
