@@ -41,17 +41,28 @@ vectors: parts-python parts-node
 # The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`), a
 # stolen ticket used by another process (the `openssl` command), npm's `oidc-provider` as the authorization server (Node),
 # MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs, an A2A agent on the Python SDK (`a2a-sdk`), `haproxy` and `redis-server`; agents on
-# those SDKs, `curl` and `git` below `bowline run`. Two more users of this machine are acted out, so it runs as root.
+# those SDKs, `curl` and `git` below `bowline run`; the quick start, and the schemas of Kubernetes. Two more users of this machine are
+# acted out, so it runs as root.
 ignored: parts-python parts-node
     PATH="{{ parent_directory(parts_python) }}:$PATH" cargo test --workspace --tests -- --ignored --skip regenerate --skip nightly
+
+# The quick start of the book (docs/src/quickstart.md), as it is written. Part of the named set.
+quickstart:
+    cargo build -p bowline-cli
+    PATH="{{ justfile_directory() }}/target/debug:$PATH" python3 tools/quickstart.py docs/src/quickstart.md
+
+# The Kubernetes manifests in contrib/ against Kubernetes' schemas and `bowline --check`. Part of the named set.
+manifests: parts-python
+    cargo build -p bowline-cli
+    {{ parts_python }} tools/manifests.py target/debug/bowline
 
 # The Python packages of the named set, in an environment of their own under target/.
 [private]
 parts-python:
-    @"{{ parts_python }}" -c 'import cryptography, jsonschema, OpenSSL, mcp.server.mcpserver, a2a.server.routes, grpc, uvicorn' 2>/dev/null \
+    @"{{ parts_python }}" -c 'import cryptography, jsonschema, OpenSSL, mcp.server.mcpserver, a2a.server.routes, grpc, uvicorn, kubernetes_validate' 2>/dev/null \
         || { python3 -m venv --clear target/parts-venv \
         && "{{ parts_python }}" -m pip install --quiet --disable-pip-version-check 'cryptography>=43' 'jsonschema>=4.18' 'pyopenssl>=24' 'mcp>=2.3,<3' \
-            'a2a-sdk[grpc,http-server]>=1.3,<2' 'uvicorn>=0.54,<1'; }
+            'a2a-sdk[grpc,http-server]>=1.3,<2' 'uvicorn>=0.54,<1' 'kubernetes-validate>=1.37,<2'; }
 
 # The npm packages of the named set, in the place where Node looks for them; a Node that is new enough is one of them.
 [private]

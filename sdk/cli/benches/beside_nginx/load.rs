@@ -183,7 +183,8 @@ impl Turn {
 }
 
 pub(crate) fn latencies() -> Histogram<u64> {
-    Histogram::new(3).expect("3 digits are allowed")
+    // To a minute.
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds that are allowed")
 }
 
 /// Calls for this time.

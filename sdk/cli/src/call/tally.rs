@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use super::trace::millis;
 
+/// The longest latency that is told apart, in microseconds: a day.
+const LONGEST: u64 = 24 * 3600 * 1_000_000;
+
 /// More kinds of errors than this are counted together.
 const MAX_KINDS: usize = 10;
 
@@ -34,7 +37,7 @@ impl Tally {
             errors: 0,
             failed_answers: 0,
             messages: BTreeMap::new(),
-            latency: Histogram::new(3).expect("3 digits are allowed"),
+            latency: Histogram::new_with_bounds(1, LONGEST, 3).expect("bounds that are allowed"),
         }
     }
 
@@ -108,3 +111,6 @@ fn causes(totals: &Row) -> BTreeMap<&'static str, u64> {
         .map(|(cause, count)| (cause.label(), *count))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use super::proxy::{Entrance, Proxy};
 use crate::failure::Failure;
 use crate::ops::socket;
 
-/// Connections of agents at one time; beyond it they wait.
+/// Connections and tunnels of agents at one time; beyond it they wait.
 const MAX_CONNECTIONS: usize = 2000;
 
 /// `--listen`.
@@ -184,7 +184,7 @@ async fn tcp(
     socket: TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 ) {
     let known = move || callers.admits_tcp(peer, local);
     let known = tokio::task::spawn_blocking(known).await;
@@ -192,6 +192,7 @@ async fn tcp(
     if is_admitted(&proxy, known) {
         let _ = socket.set_nodelay(true);
         let entrance = Entrance {
+            place: Arc::new(place),
             own_names: Some(names::own_names(local.port()).into()),
         };
         proxy.connection(socket, entrance).await;
@@ -202,11 +203,14 @@ async fn unix(
     proxy: Arc<Proxy>,
     callers: Callers,
     socket: UnixStream,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 ) {
     let peer = socket.peer_cred();
     if is_admitted(&proxy, peer.map(|peer| callers.admits(peer.uid()))) {
-        let entrance = Entrance { own_names: None };
+        let entrance = Entrance {
+            place: Arc::new(place),
+            own_names: None,
+        };
         proxy.connection(socket, entrance).await;
     }
 }

@@ -33,6 +33,11 @@ impl Bundles {
                 return Ok(None);
             };
             let path = Path::new(path);
+            // Python's requests and OpenSSL take one, too.
+            if path.is_dir() {
+                let found = rustls_native_certs::load_certs_from_paths(None, Some(path));
+                return Ok(Some(found.certs.iter().map(pem).collect::<String>().into()));
+            }
             std::fs::read(path).map(Some).map_err(|error| {
                 let path = path.display();
                 Failure::usage(format!(

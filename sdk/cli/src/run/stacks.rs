@@ -7,31 +7,32 @@ use std::path::{Path, PathBuf};
 
 /// What a user should know before the command starts.
 pub(super) fn warning(command: &[OsString], java: bool) -> Option<String> {
-    let program = interpreter(command.first()?);
-    let name = Path::new(&program).file_name().and_then(OsStr::to_str)?;
-    match name {
-        "node" | "nodejs" => old_node(&program),
-        "npm" | "npx" | "pnpm" | "yarn" | "tsx" => old_node(OsStr::new("node")),
-        "java" | "jshell" | "jbang" if !java => Some(
-            "Java's own HTTP clients read no proxy variables: --java tells them in another way"
-                .to_owned(),
-        ),
-        _ => None,
-    }
+    let program = command.first()?;
+    // A version manager's `node` is a script, too.
+    known(program, java).unwrap_or_else(|| known(&interpreter(program)?, java)?)
 }
 
-/// The program that runs `program`, as its first line says (`#!/usr/bin/env node`), else itself.
-fn interpreter(program: &OsStr) -> OsString {
-    let found = find(program).and_then(|path| {
-        let mut start = Vec::new();
-        File::open(path)
-            .ok()?
-            .take(256)
-            .read_to_end(&mut start)
-            .ok()?;
-        named_in(&start).map(OsString::from)
-    });
-    found.unwrap_or_else(|| program.to_owned())
+/// What to say of a program of this name, if it is one that something is known of.
+fn known(program: &OsStr, java: bool) -> Option<Option<String>> {
+    let name = Path::new(program).file_name().and_then(OsStr::to_str)?;
+    let warning = match name {
+        "node" | "nodejs" => old_node(program),
+        "npm" | "npx" | "pnpm" | "yarn" | "tsx" => old_node(OsStr::new("node")),
+        "java" | "jshell" | "jbang" => (!java).then(|| {
+            "Java's own HTTP clients read no proxy variables: --java tells them in another way"
+                .to_owned()
+        }),
+        _ => return None,
+    };
+    Some(warning)
+}
+
+/// The program that runs `program`, as its first line says (`#!/usr/bin/env node`).
+fn interpreter(program: &OsStr) -> Option<OsString> {
+    let mut start = Vec::new();
+    let file = File::open(find(program)?).ok()?;
+    file.take(256).read_to_end(&mut start).ok()?;
+    named_in(&start).map(OsString::from)
 }
 
 fn find(program: &OsStr) -> Option<PathBuf> {

@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod agents;
+mod book;
 mod call;
 mod call_errors;
 #[cfg(target_os = "linux")]

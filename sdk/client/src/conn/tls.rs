@@ -115,6 +115,8 @@ pub(crate) fn template(
     }));
     config.require_ems = true; // EX-2
     config.enable_early_data = false; // EX-3
+    // Nothing connects with the template; its own session store would take 100 KiB and more.
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = match http {
         HttpVersions::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         HttpVersions::Http1 => vec![b"http/1.1".to_vec()],

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use bowline::client::{Origin as Target, Timeouts};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Proxy, Settings, head};
+use super::{Entrance, Proxy, Settings, head};
 use crate::causes::with_causes;
 use crate::egress::answer::Refused;
 use crate::egress::authority::{Authority, AuthorityError};
@@ -33,12 +33,21 @@ impl Proxy {
         self: &Arc<Self>,
         settings: &Settings,
         mut request: Request<Incoming>,
+        entrance: &Entrance,
     ) -> Result<Response<Body>, Refused> {
         let target = target(&request)?;
         fields::check_reserved(request.headers())?;
         let agent = hyper::upgrade::on(&mut request);
         if !settings.origins.allowed().contains(&target) {
-            self.tunnel(&settings.tunnels, &target, agent).await?;
+            let other = self.reach(&settings.tunnels, &target).await?;
+            self.counts.tunnels.add();
+            let (idle, place) = (self.patience.idle, entrance.place.clone());
+            self.spawn(async move {
+                let _place = place;
+                if let Ok(agent) = agent.await {
+                    splice::both_ways(TokioIo::new(agent), other, idle).await;
+                }
+            });
             return Ok(Response::default());
         }
         let Some(authority) = &self.authority else {
@@ -56,8 +65,9 @@ impl Proxy {
             Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "authority", text)
         })?;
         self.counts.intercepted.add();
-        let proxy = self.clone();
+        let (proxy, place) = (self.clone(), entrance.place.clone());
         self.spawn(async move {
+            let _place = place;
             if let Ok(agent) = agent.await {
                 proxy.intercept(agent, target, tls).await;
             }
@@ -109,28 +119,15 @@ impl Proxy {
         self.answer(line, answered)
     }
 
-    /// Connects to a host that is no allowed origin, and leaves the agent alone with it.
-    async fn tunnel(
-        self: &Arc<Self>,
-        policy: &TunnelPolicy,
-        target: &HostPort,
-        agent: OnUpgrade,
-    ) -> Result<(), Refused> {
+    /// A socket to a host that is no allowed origin.
+    async fn reach(&self, policy: &TunnelPolicy, target: &HostPort) -> Result<TcpStream, Refused> {
         policy.check_name(target)?;
         let dial = timeout(self.patience.connect, self.dial(policy, target));
-        let other = dial.await.map_err(|_| {
+        dial.await.map_err(|_| {
             let seconds = self.patience.connect.as_secs();
             let text = format!("{target} was not reached within {seconds} s");
             Refused::new(StatusCode::GATEWAY_TIMEOUT, "tunnel_connect", text)
-        })??;
-        self.counts.tunnels.add();
-        let idle = self.patience.idle;
-        self.spawn(async move {
-            if let Ok(agent) = agent.await {
-                splice::both_ways(TokioIo::new(agent), other, idle).await;
-            }
-        });
-        Ok(())
+        })?
     }
 
     /// Through the proxy of this machine, where there is one for that host: what the name is there, is

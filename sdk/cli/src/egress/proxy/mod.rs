@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -97,6 +98,8 @@ struct Tasks {
 /// How an agent's connection came in.
 #[derive(Clone, Debug)]
 pub(crate) struct Entrance {
+    /// Of the connection and of what becomes of it: a tunnel outlives its `CONNECT`.
+    pub(crate) place: Arc<OwnedSemaphorePermit>,
     /// The names of the listener; `None`: any name will do, since no browser reaches it.
     pub(crate) own_names: Option<Arc<[HostPort]>>,
 }
@@ -221,7 +224,7 @@ impl Proxy {
         let answered = if let Err(refused) = self.check_credential(request.headers()) {
             Err(refused)
         } else if request.method() == Method::CONNECT {
-            self.connect(&settings, request).await
+            self.connect(&settings, request, entrance).await
         } else {
             match origin_of(&settings, &request, entrance) {
                 Ok(origin) => self.pass(origin, request, &mut line.note).await,

@@ -42,3 +42,25 @@ fn each_file_holds_what_was_trusted_before_and_the_local_authority() {
         "{error:?}"
     );
 }
+
+#[test]
+fn a_directory_of_authorities_is_read_whole() {
+    let local = CertificateDer::from(vec![1; 100]);
+    let folder = std::env::temp_dir().join(format!("bowline-hashed-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a directory");
+    for (name, byte) in [("11111111.0", 5), ("22222222.0", 6)] {
+        let text = pem(&CertificateDer::from(vec![byte; 50]));
+        std::fs::write(folder.join(name), text).expect("a file");
+    }
+    let inherited = [("REQUESTS_CA_BUNDLE".into(), folder.clone().into())];
+    let bundles = Bundles::new(&inherited, &[], &local).expect("bundles");
+    std::fs::remove_dir_all(&folder).expect("the directory");
+    let (_, text) = bundles
+        .0
+        .iter()
+        .find(|(name, _)| *name == "REQUESTS_CA_BUNDLE")
+        .expect("it");
+    let mut found = certificates(text);
+    found.sort();
+    assert_eq!(found, [vec![1; 100], vec![5; 50], vec![6; 50]]);
+}

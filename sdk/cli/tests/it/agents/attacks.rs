@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -25,6 +26,7 @@ pub(super) struct Service {
     _child: Child,
     /// What it listens on, as it says.
     pub(super) listening: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Service {
@@ -34,6 +36,7 @@ impl Service {
             .bowline("egress")
             .args(["--allow", &origin, "--upstream", &origin])
             .args(options)
+            .env("BOWLINE_LOG_LEVEL", "warn")
             .stderr(Stdio::piped())
             .spawn()
             .expect("the command runs");
@@ -44,12 +47,23 @@ impl Service {
                 break rest.split(',').next().expect("an address").to_owned();
             }
         };
-        // Its log goes on, and nobody reads it.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let log: Arc<Mutex<String>> = Arc::default();
+        let kept = log.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                kept.lock().expect("the lock").push_str(&line);
+            }
+        });
         Self {
             _child: child,
             listening,
+            log,
         }
+    }
+
+    /// Waits until its log has this text so many times.
+    pub(super) async fn logs(&self, text: &str, times: usize) {
+        until(|| self.log.lock().expect("the lock").matches(text).count() >= times).await;
     }
 }
 
@@ -161,6 +175,30 @@ async fn whoever_takes_the_port_of_a_killed_proxy_hears_nothing() {
     let heard = taker.accept().map(drop).expect_err("something is heard");
     assert_eq!(heard.kind(), ErrorKind::WouldBlock);
     running.gone().await;
+}
+
+/// What the command leaves behind heeds no SIGTERM, so that it lives on for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_stays_taken_while_anything_that_the_command_left_is_alive() {
+    let world = World::new("attack-left-behind");
+    let left = world.scratch.0.join("left");
+    let script = format!(
+        "setsid sh -c 'trap \"\" TERM; echo $$ > {}; while :; do sleep 0.01; done' > /dev/null 2>&1 &\n\
+         while ! [ -s {0} ]; do sleep 0.01; done",
+        left.display()
+    );
+    let running = Running::start_script(&mut world.run(&[]), &script).await;
+    let left = fs::read_to_string(left).expect("it was written");
+    let left: i32 = left.trim().parse().expect("a process id");
+    let proxy: SocketAddr = running.proxy.parse().expect("an address");
+    let ended = tokio::spawn(running.end());
+    let started = Instant::now();
+    while TcpListener::bind(proxy).is_err() {
+        assert!(started.elapsed() < PATIENCE, "the port is never free");
+        tokio::task::yield_now().await;
+    }
+    assert!(!is_alive(left), "the port is free before");
+    ended.await.expect("it ends");
 }
 
 /// The gap: what has nobody above it any more. With the keeper killed the proxy ends the command;

@@ -110,6 +110,7 @@ async fn gw_7_tunnels_go_through_the_outer_proxy_and_never_to_a_forbidden_addres
             "{target}"
         );
     }
+    drop(socket);
     assert_eq!(
         outer.targets(),
         ["outside.invalid:443", &*host, "refused.invalid:443"]
@@ -144,6 +145,6 @@ async fn what_an_agent_says_to_its_proxy_goes_no_further() {
     for never in ["YWdlbnQ6YWdlbnQ", "X-Agent", "x-agent"] {
         assert!(!heads[0].contains(never), "{never}: {}", heads[0]);
     }
-    drop(other);
+    drop((other, socket));
     service.end().await;
 }
