@@ -14,6 +14,7 @@
 //! | `a2a` | no | `a2a`: transports of the official A2A client |
 //! | `reqwest` | no | `reqwest`: reqwest's requests and middlewares over [`Client`] |
 //! | `metrics` | no | feeds the `metrics` facade, at both ends |
+//! | `redis` | no | `server::RedisReplayStore`: a store of used proofs for servers of several nodes |
 //! | `full` | no | all of them |
 //!
 //! Nothing else lives in this crate: each item is documented where it is defined.

@@ -10,6 +10,7 @@ mod egress;
 mod ingress;
 mod inspect;
 mod mcp;
+mod nodes;
 mod oidc;
 mod ops;
 mod pki;

@@ -353,7 +353,7 @@ async fn requests_that_are_not_named_do_not_leave() {
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
     }
     let uri = format!("{}/mcp", site.origin());
-    let answer = ask(&egress, "POST", &uri, &[("X-HTTP-Method-Override", "DELETE")]).await;
+    let answer = ask(&egress, "POST", &uri, &["X-HTTP-Method-Override: DELETE"]).await;
     assert_eq!(answer.status, 403, "{}", answer.text);
     assert_eq!(site.arrived().len(), 2);
 }
