@@ -8,7 +8,8 @@
 //! the load and TLS cost alone.
 //!
 //! Turns are interleaved: each contender has one in each round. Rates are medians of the rounds, and a
-//! ratio is the median of the rounds' ratios. Where the proxy's core is not busy all the time, the load
+//! ratio is the median of the rounds' ratios. A round in which other programs took more than a twentieth of the
+//! machine's time does not count. Where the proxy's core is not busy all the time, the load
 //! is the limit: then the processor time for each request says more than the rate.
 
 #![allow(
@@ -51,6 +52,9 @@ const PARTS: [(Alpn, usize); 4] = [
     (Alpn::Http2, 32),
 ];
 
+/// A round counts only if other programs had no more than this share of the machine.
+const QUIET: f64 = 0.05;
+
 /// The turns of each contender, in the order of [`proxies::CONTENDERS`].
 type Turns = Vec<Vec<Turn>>;
 
@@ -58,7 +62,7 @@ fn main() {
     let options = Options::parse();
     let (rounds, turn) = match options.quick {
         true => (3, Duration::from_millis(100)),
-        false => (15, Duration::from_secs(1)),
+        false => (15, Duration::from_millis(400)),
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     proxies::pin_this_process(cores - 1);
@@ -101,12 +105,25 @@ async fn measure(
         load::turn(&mut callers, proxy, turn).await;
         contenders.push((proxy, callers, Vec::new()));
     }
-    for round in 0..rounds {
+    let (mut round, mut disturbed) = (0, 0);
+    while round < rounds {
+        proxies.wait_until_quiet().await;
+        let before = proxies.machine();
+        let mut of_this_round = Vec::new();
         for index in 0..contenders.len() {
             let at = (round + index) % contenders.len();
-            let (proxy, callers, turns) = &mut contenders[at];
-            turns.push(load::turn(callers, proxy, turn).await);
+            let (proxy, callers, _) = &mut contenders[at];
+            of_this_round.push((at, load::turn(callers, proxy, turn).await));
         }
+        if before.others_share(&proxies.machine()) > QUIET {
+            disturbed += 1;
+            continue;
+        }
+        for (at, turn) in of_this_round {
+            contenders[at].2.push(turn);
+        }
+        round += 1;
     }
+    eprintln!("# {disturbed} rounds left out: the machine did other work");
     contenders.into_iter().map(|(_, _, turns)| turns).collect()
 }

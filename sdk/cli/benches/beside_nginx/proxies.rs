@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bowline_testkit::authority::AuthorityOptions;
 
+use crate::QUIET;
 use crate::load::Agent;
 
 /// nginx that answers by itself; nginx and the ingress as proxies.
@@ -19,7 +20,21 @@ const ANSWER: &str = r#"{"jsonrpc":"2.0","id":4711,"result":{"content":[{"type":
 pub(crate) struct Proxies {
     pub(crate) all: Vec<Proxy>,
     folder: PathBuf,
-    _service: Running,
+    service: Running,
+}
+
+/// Seconds of processor time: all that there was, used by programs, and by those of this bench.
+pub(crate) struct Machine {
+    all: f64,
+    used: f64,
+    own: f64,
+}
+
+impl Machine {
+    /// The share of it that other programs have had since.
+    pub(crate) fn others_share(&self, now: &Self) -> f64 {
+        (now.used - self.used - (now.own - self.own)) / (now.all - self.all)
+    }
 }
 
 /// A contender.
@@ -62,7 +77,45 @@ impl Proxies {
         Self {
             all: all.into(),
             folder,
-            _service: service,
+            service,
+        }
+    }
+
+    /// What the machine has done so far.
+    pub(crate) fn machine(&self) -> Machine {
+        let stat = std::fs::read_to_string("/proc/stat").expect("Linux");
+        let all = stat.lines().next().expect("a line").split_whitespace();
+        // Ticks of 10 ms: user, nice, system, idle, iowait, irq, softirq, steal.
+        let ticks: Vec<u64> = all.skip(1).take(8).filter_map(|n| n.parse().ok()).collect();
+        let seconds = |ticks: u64| ticks as f64 / 100.0;
+        // Of interrupts nobody can tell for whom they are.
+        let used = seconds(ticks[0] + ticks[1] + ticks[2] + ticks[7]);
+        let own = self.all.iter().map(Proxy::processor_time);
+        let service = processor_time(self.service.0.id());
+        let own: Duration = own
+            .chain([service, processor_time(std::process::id())])
+            .sum();
+        Machine {
+            all: seconds(ticks.iter().sum()),
+            used,
+            own: own.as_secs_f64(),
+        }
+    }
+
+    /// Waits until other programs leave the machine alone; fails after half an hour.
+    pub(crate) async fn wait_until_quiet(&self) {
+        let started = Instant::now();
+        loop {
+            let before = self.machine();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if before.others_share(&self.machine()) <= QUIET {
+                return;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(1800),
+                "this machine does other work all the time: run it when it is idle"
+            );
+            tokio::time::sleep(Duration::from_secs(3)).await;
         }
     }
 
@@ -84,14 +137,17 @@ impl Drop for Proxies {
 impl Proxy {
     /// Of all its threads, as the kernel's scheduler counts it.
     pub(crate) fn processor_time(&self) -> Duration {
-        let folder = format!("/proc/{}/task", self.running.0.id());
-        let threads = std::fs::read_dir(folder).expect("it runs");
-        let time = |thread: std::io::Result<std::fs::DirEntry>| {
-            let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        };
-        Duration::from_nanos(threads.filter_map(time).sum())
+        processor_time(self.running.0.id())
     }
+}
+
+fn processor_time(process: u32) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    let time = |thread: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(time).sum())
 }
 
 /// A process, which ends with it.

@@ -169,7 +169,7 @@ async fn what_cannot_be_used_is_named() {
         ),
         (
             table(&world, "token = { source = \"elsewhere\" }"),
-            &["`token`: `source` is \"caller\""],
+            &["`token`: `source` is one of caller, file"],
         ),
         (
             table(&world, "token = \"caller\""),
