@@ -225,7 +225,11 @@ impl Origin {
                 ),
             )),
             // Some servers take these for the method (RFC 9110 does not).
-            Some(_) if OVERRIDES.iter().any(|name| request.headers.contains_key(*name)) => {
+            Some(_)
+                if OVERRIDES
+                    .iter()
+                    .any(|name| request.headers.contains_key(*name)) =>
+            {
                 Err(Refused::new(
                     StatusCode::FORBIDDEN,
                     "requests",

@@ -46,6 +46,12 @@ impl Drop for Dropped {
 /// Tells how a body has ended, also where a reset stream ends its handler before that has looked.
 struct BodyEnd(mpsc::UnboundedSender<&'static str>, &'static str);
 
+impl BodyEnd {
+    fn is(&mut self, end: &'static str) {
+        self.1 = end;
+    }
+}
+
 impl Drop for BodyEnd {
     fn drop(&mut self) {
         let _ = self.0.send(self.1);
@@ -80,7 +86,7 @@ fn routes(told: mpsc::UnboundedSender<&'static str>) -> Router {
                     return "broken";
                 }
             }
-            end.1 = "whole";
+            end.is("whole");
             "whole"
         }
     };
