@@ -83,11 +83,11 @@ publishable:
     rustup toolchain install --profile minimal 1.88
     CARGO_TARGET_DIR=target/msrv cargo +1.88 check --locked -p bowline --all-features
 
-# The client scenarios of the MCP conformance suite, over rmcp's stock transport and over ours.
+# The client scenarios of the MCP conformance suite, over rmcp's stock transport, the same through `bowline egress`, and over ours. As root.
 mcp-suite: (npm "mcp-suite")
-    cargo build -p bowline-conformance-mcp-client
+    cargo build -p bowline-conformance-mcp-client -p bowline-cli
     mkdir -p docs/evidence
-    python3 conformance/mcp-suite/run.py target/debug/bowline-conformance-mcp-client docs/evidence/mcp-suite.md
+    python3 conformance/mcp-suite/run.py target/debug/bowline-conformance-mcp-client target/debug/bowline docs/evidence/mcp-suite.md
 
 # All agents that know nothing of bowline, below `bowline run`: one table. Needs Go and Java (Debian: golang-go, openjdk-17-jdk-headless).
 agents: parts-python (npm "agents")
