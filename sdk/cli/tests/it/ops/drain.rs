@@ -2,6 +2,7 @@
 
 use bowline_testkit::tls::Alpn;
 use http::StatusCode;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::admin::Admin;
@@ -50,6 +51,7 @@ async fn on_http_1_the_last_response_says_that_it_is_the_last() {
     let scene = Scene::new();
     let (upstream, held) = service();
     let mut ingress = scene.start(&upstream, &[]).await;
+    let mut idle = scene.tls(&ingress, Some(&scene.agent), Alpn::Http1).await;
     let mut client = scene.connect(&ingress, Alpn::Http1).await;
     let request = client
         .proved(&scene.agent, &scene.session_bound())
@@ -58,6 +60,8 @@ async fn on_http_1_the_last_response_says_that_it_is_the_last() {
     held.arrived(1).await;
     ingress.signal("INT");
     logs(&ingress, "SIGINT: draining", 1).await;
+    // The log comes first; the end of an idle connection shows that the others were told.
+    let _ = within(idle.read_to_end(&mut Vec::new())).await;
     held.release(1);
     let answer = request.await.unwrap();
     assert_eq!(answer.status, StatusCode::OK);
