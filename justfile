@@ -40,7 +40,7 @@ vectors: parts-python parts-node
 
 # The tests that `just test` leaves out for want of parts: the exporter value against OpenSSL's (Python, `pyopenssl`), a
 # stolen ticket used by another process (the `openssl` command), npm's `oidc-provider` as the authorization server (Node),
-# MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs, an A2A agent on the Python SDK (`a2a-sdk`), and `haproxy`; agents on
+# MCP servers on the TypeScript (Node) and Python (`mcp`) SDKs, an A2A agent on the Python SDK (`a2a-sdk`), `haproxy` and `redis-server`; agents on
 # those SDKs, `curl` and `git` below `bowline run`; the quick start, and the schemas of Kubernetes. Two more users of this machine are
 # acted out, so it runs as root.
 ignored: parts-python parts-node
@@ -75,7 +75,7 @@ npm folder:
         && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; }
 
 # What takes too long for every change, or comes from outside. Summaries go to docs/evidence/, for a commit.
-nightly: mcp-suite agents load idle-sockets beside-nginx leaks chaos publishable
+nightly: mcp-suite agents load idle-sockets beside-nginx leaks chaos seeds redis-restarts soak publishable
 
 # Whether each package builds from what would be uploaded, and the facade with the oldest Rust that users may have.
 publishable:
@@ -83,11 +83,11 @@ publishable:
     rustup toolchain install --profile minimal 1.88
     CARGO_TARGET_DIR=target/msrv cargo +1.88 check --locked -p bowline --all-features
 
-# The client scenarios of the MCP conformance suite, over rmcp's stock transport and over ours.
+# The client scenarios of the MCP conformance suite, over rmcp's stock transport, the same through `bowline egress`, and over ours. As root.
 mcp-suite: (npm "mcp-suite")
-    cargo build -p bowline-conformance-mcp-client
+    cargo build -p bowline-conformance-mcp-client -p bowline-cli
     mkdir -p docs/evidence
-    python3 conformance/mcp-suite/run.py target/debug/bowline-conformance-mcp-client docs/evidence/mcp-suite.md
+    python3 conformance/mcp-suite/run.py target/debug/bowline-conformance-mcp-client target/debug/bowline docs/evidence/mcp-suite.md
 
 # All agents that know nothing of bowline, below `bowline run`: one table. Needs Go and Java (Debian: golang-go, openjdk-17-jdk-headless).
 agents: parts-python (npm "agents")
@@ -114,6 +114,27 @@ beside-nginx *options:
 chaos:
     BOWLINE_REQUESTS=100000 cargo test -p bowline-http-client --test chaos -- --nocapture
 
+# Ten agents and two egresses on one refresh token, for a minute: one refresh for each access token, none lost.
+seeds:
+    BOWLINE_REFRESHES=25 cargo test -p bowline-cli --test it ten_agents_and_two_egresses -- --nocapture
+
+# 100,000 requests with DPoP at two ingresses, while the Redis that they share is restarted twice. Needs `redis-server`.
+redis-restarts:
+    mkdir -p docs/evidence
+    BOWLINE_REQUESTS=100000 BOWLINE_EVIDENCE="{{ justfile_directory() }}/target/redis-restarts.md" \
+        cargo test -p bowline-cli --test it nodes::restarts -- --ignored --nocapture
+    { printf '# Redis restarted twice under load\n\n`just redis-restarts` on %s, %s cores, %s, a debug build.\n\n' \
+        "$(date -u +%F)" "$(nproc)" "$(redis-server --version | cut -d' ' -f1-3)"; cat target/redis-restarts.md; } > docs/evidence/redis-restarts.md
+
+# 200,000 requests of 20 agents behind one egress, through HAProxy, to four ingress processes that are restarted one after the other, while
+# certificates are replaced at both ends. Needs `haproxy`.
+soak:
+    mkdir -p docs/evidence
+    BOWLINE_REQUESTS=200000 BOWLINE_SOAK_SUMMARY="{{ justfile_directory() }}/target/soak.md" \
+        cargo test -p bowline-cli --test it soak -- --ignored --nocapture
+    { printf '# Ingresses restarted behind HAProxy\n\n`just soak` on %s, %s cores, a debug build.\n\n' "$(date -u +%F)" "$(nproc)"; \
+        cat target/soak.md; } > docs/evidence/soak.md
+
 # Every test with everything shown, at TRACE, searched for the keys, tokens, proofs and exporter values that the tests make.
 # Options go to `cargo test`, as in `just leaks -p bowline-mcp`.
 leaks *options:
@@ -128,6 +149,7 @@ demo-check:
 # The benches (docs/src/benchmarks.md, server-benchmarks.md): reported, never a gate. On an idle machine.
 bench *options:
     cargo bench -p bowline-server --bench verify
+    cargo bench -p bowline-server --features redis --bench replay
     for bench in throughput warm_path memory slow_key scale replace; do \
         cargo bench -p bowline-http-client --bench $bench -- {{ options }} || exit 1; \
     done

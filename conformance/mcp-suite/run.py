@@ -1,9 +1,11 @@
-"""Runs the client scenarios of the MCP conformance suite: one client, over rmcp's stock transport and over bowline's.
+"""Runs the client scenarios of the MCP conformance suite: one client, over rmcp's stock transport, the same through `bowline egress` as
+its HTTP proxy, and over bowline's transport.
 
-    python3 run.py CLIENT [SUMMARY]
+    python3 run.py CLIENT BOWLINE [SUMMARY]
 
-CLIENT is the path of bowline-conformance-mcp-client; SUMMARY, a file for the results as Markdown. Fails unless every
-scenario has the result that is written below: one that passes although it should fail is a failure too.
+CLIENT is the path of bowline-conformance-mcp-client, BOWLINE that of the command; SUMMARY, a file for the results as Markdown. Fails
+unless every scenario has the result that is written below (one that passes although it should fail is a failure too), the same one
+through the egress, and the egress has carried requests in each. Needs root, for the namespaces of through_egress.py.
 """
 
 import pathlib
@@ -11,6 +13,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 REVISIONS = ["2025-11-25", "2026-07-28"]
@@ -35,13 +38,17 @@ STOCK = {
 LINE = re.compile(r"^\s*[✓✗~⚠]?\s*(\S+): (\d+) passed, (\d+) failed(?:, (\d+) warnings)?$")
 
 
-def main(client, summary=None):
-    results = {}
+def main(client, bowline, summary=None):
+    results, carried = {}, {}
+    client = pathlib.Path(client).resolve()
     for revision in REVISIONS:
         for transport in TRANSPORTS:
-            results[revision, transport] = suite(client, transport, revision)
+            results[revision, transport] = suite(f"{client} {transport}", revision)
     wrong = [line for key, found in results.items() for line in differences(*key, found)]
-    text = table(results)
+    for revision in REVISIONS:
+        through, carried[revision] = through_egress(client, pathlib.Path(bowline).resolve(), revision)
+        wrong += egress_differences(revision, results[revision, "stock"], through, carried[revision])
+    text = table(results, carried)
     print(text)
     if summary:
         pathlib.Path(summary).write_text(header() + text)
@@ -50,14 +57,35 @@ def main(client, summary=None):
     return 1 if wrong else 0
 
 
-def suite(client, transport, revision):
+def through_egress(client, bowline, revision):
+    """The results of the stock transport behind the egress, and how many requests it carried in each scenario."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([bowline, "pki", "init", f"{folder}/pki"], check=True, stdout=subprocess.DEVNULL)
+        counts = pathlib.Path(folder, "counts")
+        found = suite(f"python3 {HERE}/through_egress.py {bowline} {folder}/pki {counts} {client} stock", revision)
+        carried = {}
+        for line in counts.read_text().splitlines():
+            scenario, requests = line.split()
+            carried[scenario] = carried.get(scenario, 0) + int(requests)
+        return found, carried
+
+
+def egress_differences(revision, stock, through, carried):
+    for name in [*stock, *(name for name in through if name not in stock)]:
+        if stock.get(name) != through.get(name):
+            yield f"{revision}: {name} is {shown(stock.get(name))}, and through the egress {shown(through.get(name))}"
+        if carried.get(name, 0) <= 0:
+            yield f"{revision}: {name}: the egress carried no request"
+
+
+def suite(command, revision):
     arch = "arm64" if platform.machine() == "aarch64" else "x64"
     modules = HERE / "node_modules"
     command = [
         str(modules / f"node-linux-{arch}/bin/node"),
         str(modules / "@modelcontextprotocol/conformance/dist/index.js"),
         *("client", "--requirements", revision),
-        *("--command", f"{pathlib.Path(client).resolve()} {transport}"),
+        *("--command", command),
     ]
     # Its exit status does not cover the scenarios that it does not score.
     run = subprocess.run(command, cwd="/tmp", capture_output=True, text=True, timeout=600)
@@ -69,7 +97,7 @@ def suite(client, transport, revision):
             if name != "Total":
                 found[name] = (int(passed), int(failed), int(warnings or 0))
     if not found:
-        sys.exit(f"mcp-suite: the suite ran nothing over {transport}, {revision}:\n{output}")
+        sys.exit(f"mcp-suite: the suite ran nothing for {command}, {revision}:\n{output}")
     return found
 
 
@@ -96,15 +124,15 @@ def differences(revision, transport, found):
             yield f"{revision}, {transport}: {name} was not run"
 
 
-def table(results):
+def table(results, carried):
     lines = []
     for revision in REVISIONS:
         stock, bowline = (results[revision, transport] for transport in TRANSPORTS)
-        lines += [f"## {revision}", "", "| scenario | rmcp's stock transport | bowline's | |", "|---|---|---|---|"]
+        lines += [f"## {revision}", "", "| scenario | rmcp's stock transport | requests that the egress carried, same result | bowline's | |", "|---|---|---|---|---|"]
         for name in stock:
             why = reason(revision, "stock", name) or reason(revision, "bowline", name) or ""
-            lines.append(f"| `{name}` | {shown(stock[name])} | {shown(bowline.get(name))} | {why} |")
-        lines += [f"| all | {added(stock)} | {added(bowline)} | |", ""]
+            lines.append(f"| `{name}` | {shown(stock[name])} | {carried[revision].get(name, 0)} | {shown(bowline.get(name))} | {why} |")
+        lines += [f"| all | {added(stock)} | {sum(carried[revision].values())} | {added(bowline)} | |", ""]
     return "\n".join(lines)
 
 
@@ -125,7 +153,7 @@ def header():
     suite = re.search(r'"@modelcontextprotocol/conformance": "([^"]+)"', (HERE / "package.json").read_text())[1]
     return (
         f"# MCP conformance suite, client scenarios\n\n`just mcp-suite` on {date}, a virtual machine with 2 cores and 24 GiB, "
-        f"Debian 12; suite {suite}. One client, `conformance/mcp-client`, over two transports, plaintext on loopback.\n\n"
+        f"Debian 12; suite {suite}. One client, `conformance/mcp-client`, over two transports, plaintext on loopback; the stock one also behind `bowline egress`.\n\n"
     )
 
 

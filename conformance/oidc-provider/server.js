@@ -3,12 +3,12 @@
 //
 //     node server.js DIR
 //
-// DIR holds ca.pem, and localhost.pem with its key localhost-key.pem. Prints one line, the issuer, when it is ready, and
-// ends when its standard input does.
+// DIR holds ca.pem, and localhost.pem with its key localhost-key.pem. Writes DIR/refresh-token, of agent-refresh for somebody who
+// has signed in. Prints one line, the issuer, when it is ready, and ends when its standard input does.
 
 import { generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
 
@@ -35,6 +35,10 @@ const CLIENTS = [
   }),
   // What it issues by itself: no tls_exp.
   client('agent-certificate', { subject: 'agent', metadata: { tls_client_certificate_bound_access_tokens: true } }),
+  client('agent-refresh', {
+    subject: 'agent',
+    metadata: { grant_types: ['refresh_token'], tls_client_certificate_bound_access_tokens: true },
+  }),
   client('agent-dpop', { subject: 'agent', metadata: { dpop_bound_access_tokens: true } }),
   client('resource-server', {}), // introspects tokens
 ];
@@ -52,8 +56,11 @@ const configuration = {
   clientDefaults: { id_token_signed_response_alg: 'ES256' }, // the only key
   extraClientMetadata: { properties: ['tls_session_bound_access_tokens'] },
   jwks: { keys: [signingKey()] },
-  scopes: ['read'],
+  scopes: ['read', 'offline_access'],
   responseTypes: [],
+  rotateRefreshToken: true,
+  ttl: { Grant: 3600, RefreshToken: 3600 }, // without it a notice stands where the issuer should
+  issueRefreshToken: () => true,
   formats: {
     customizers: {
       jwt: (ctx, token, jwt) => bindToSession(ctx.oidc.client, jwt.payload),
@@ -97,6 +104,17 @@ function signingKey() {
   return { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: 'es256' };
 }
 
+// What a sign-in leaves behind.
+async function signIn(provider) {
+  const client = await provider.Client.find('agent-refresh');
+  const [accountId, resource, scope] = ['alice', 'https://jwt.example', 'read'];
+  const grant = new provider.Grant({ accountId, clientId: client.clientId });
+  grant.addResourceScope(resource, scope);
+  const grantId = await grant.save();
+  const token = new provider.RefreshToken({ accountId, client, grantId, resource, scope, gty: 'authorization_code' });
+  return token.save();
+}
+
 async function main(dir) {
   const read = (name) => readFileSync(join(dir, name));
   const server = createServer({
@@ -121,6 +139,7 @@ async function main(dir) {
   provider.on('server_error', (ctx, error) => console.error(error));
   server.on('request', provider.callback());
 
+  writeFileSync(join(dir, 'refresh-token'), await signIn(provider), { mode: 0o600 });
   console.log(issuer);
   process.stdin.resume().on('end', () => process.exit());
 }

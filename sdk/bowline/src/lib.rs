@@ -8,12 +8,13 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `client` | yes | [`Client`] and what it takes, at the root; [`request`], [`bind`], [`client`] |
-//! | `token` | yes | [`token`]: access tokens from a file, from OAuth over mutual TLS, by RFC 8693 |
+//! | `token` | yes | [`token`]: access tokens from a file, from OAuth over mutual TLS, by RFC 8693, by a refresh token |
 //! | `server` | no | `server`: the verifier as tower middleware, and the listener it needs |
 //! | `mcp` | no | `mcp`: rmcp transports |
 //! | `a2a` | no | `a2a`: transports of the official A2A client |
 //! | `reqwest` | no | `reqwest`: reqwest's requests and middlewares over [`Client`] |
 //! | `metrics` | no | feeds the `metrics` facade, at both ends |
+//! | `redis` | no | `server::RedisReplayStore`: a store of used proofs for servers of several nodes |
 //! | `full` | no | all of them |
 //!
 //! Nothing else lives in this crate: each item is documented where it is defined.

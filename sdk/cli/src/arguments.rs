@@ -91,7 +91,10 @@ Examples:
   url = \"https://api.example.com\"
   proof-scope = \"adaptive\"
   request-bound = [\"DELETE *\", \"/admin/*\"]
-  token = { source = \"caller\" }")]
+  token = { source = \"oauth\", issuer = \"https://as.example.com\", client-id = \"agent\" }
+
+The sources of tokens are caller (the default), file, oauth, refresh, dpop and exchange; the book's
+page `Token sources` has each by example. With all but caller and exchange agents send no token.")]
     Egress(Box<crate::egress::options::EgressOptions>),
     /// Run an agent whose requests get mutual TLS and proofs, without a change to it
     #[cfg(target_os = "linux")]

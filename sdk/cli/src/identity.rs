@@ -1,9 +1,10 @@
-//! A client certificate and its private key, read from files.
+//! A client certificate and its private key, and a DPoP key, read from files.
 
 use std::path::Path;
 use std::time::SystemTime;
 
 use bowline::Identity;
+use bowline::client::DpopKey;
 
 use crate::failure::Failure;
 use crate::secret;
@@ -35,4 +36,23 @@ pub(crate) fn read(certificate: &Path, key: &Path, key_option: &str) -> Result<I
         )));
     }
     Ok(identity)
+}
+
+/// Reads a DPoP key. `option` is the one that named its file.
+///
+/// # Errors
+/// It cannot be used, or every user of the machine can read it.
+pub(crate) fn dpop_key(option: &str, path: &Path) -> Result<DpopKey, Failure> {
+    let file = path.display();
+    let text = secret::read_file(option, path)?;
+    let key = bowline_proof::pem::private_key(&text)
+        .map_err(|e| Failure::usage(format!("{option}: cannot read {file}: {e}")))?;
+    let key = DpopKey::from_pkcs8(&key.secret_der().into()).map_err(|_| {
+        Failure::usage(format!(
+            "{option}: the key in {file} cannot be used: give a PKCS #8 key of P-256, P-384, \
+             Ed25519 or RSA (`openssl pkcs8 -topk8 -nocrypt` converts it)"
+        ))
+    })?;
+    secret::refuse_world_readable(option, path)?;
+    Ok(key)
 }

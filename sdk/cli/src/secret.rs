@@ -133,7 +133,7 @@ fn refuse_long(option: &str, bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
 }
 
 /// Whether `value` stands on the command line of this process.
-fn is_on_command_line(value: &str) -> bool {
+pub(crate) fn is_on_command_line(value: &str) -> bool {
     // `--token VALUE`, `--token=VALUE`, `-H VALUE`, `-HVALUE`.
     let is_it = |argument: std::ffi::OsString| {
         let argument = argument.to_string_lossy();

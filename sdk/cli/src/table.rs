@@ -67,6 +67,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// `true` or `false`.
+    ///
+    /// # Errors
+    /// Something else.
+    pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>, String> {
+        match self.0.get(key) {
+            None => Ok(None),
+            Some(toml::Value::Boolean(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(format!("`{key}` takes true or false")),
+        }
+    }
+
     /// A list of texts, or one text.
     ///
     /// # Errors

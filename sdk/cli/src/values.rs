@@ -82,6 +82,32 @@ impl std::fmt::Display for ListenAt {
     }
 }
 
+/// Where used proofs are stored. It is read later: the error of a parser of options would quote it,
+/// and a password may stand in it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct StoreAt(String);
+
+impl FromStr for StoreAt {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl StoreAt {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Shows no password.
+impl std::fmt::Debug for StoreAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreAt(redacted)")
+    }
+}
+
 /// Where the service is that the ingress stands before (GW-2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UpstreamAt {

@@ -63,6 +63,7 @@ mod forward;
 mod generation;
 mod introspection;
 mod jwt;
+mod key_lines;
 mod layer;
 mod limit;
 mod limit_reports;
@@ -92,7 +93,12 @@ pub use self::certificate::ClientCertificate;
 pub use self::clock::Clock;
 pub use self::connection_id::ConnectionId;
 pub use self::dpop::{
-    Dpop, DpopNonces, Insertion, MemoryReplayStore, ProofId, ProofOwner, ReplayStore, UsedProof,
+    Dpop, DpopNonces, Insertion, InvalidNodeSecrets, MemoryReplayStore, NodeSecrets, ProofId,
+    ProofOwner, ReplayStore, UsedProof,
+};
+#[cfg(feature = "redis")]
+pub use self::dpop::{
+    RedisError, RedisErrorKind, RedisReplayStore, RedisReplayStoreBuilder, RedisServer,
 };
 pub use self::endpoint::EndpointError;
 pub use self::event::{CloseReason, ServerEvent, ServerObserver};

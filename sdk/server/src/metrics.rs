@@ -12,6 +12,7 @@
 //! | `handshakes_failed_total` | `kind` |
 //! | `limits_reached_total` | `limit`, `holder` |
 //! | `handshake_seconds` | none (histogram) |
+//! | `replay_store_reachable` | none (gauge: 1 while the Redis of a `RedisReplayStore` can be used, else 0) |
 //!
 //! Every label value comes from a fixed set in this crate's code.
 
@@ -83,6 +84,13 @@ impl ServerObserver for MetricsObserver {
             }
         }
     }
+}
+
+/// It is no event of a connection or a request, so no observer is asked.
+#[cfg(feature = "redis")]
+pub(crate) fn note_replay_store(is_reachable: bool) {
+    let value = if is_reachable { 1.0 } else { 0.0 };
+    ::metrics::gauge!("bowline_server_replay_store_reachable").set(value);
 }
 
 fn refused(check: &'static str, id: &'static str) {

@@ -1,16 +1,15 @@
 //! The client that the options describe.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use bowline::client::{DpopKey, HttpVersions, Limits, Observer, Timeouts};
+use bowline::client::{HttpVersions, Limits, Observer, Timeouts};
 use bowline::{Client, Identity, Trust};
 
 use super::options::CallOptions;
 use super::places::places;
 use super::request::Template;
 use crate::failure::Failure;
-use crate::{identity, secret};
+use crate::identity;
 
 /// More of a body than this is not kept for a second sending, unless --data gave more.
 const REPLAY_LIMIT: usize = 64 * 1024;
@@ -41,7 +40,7 @@ pub(super) fn client(
         builder = builder.identity(identity);
     }
     if let Some(path) = &options.dpop_key {
-        builder = builder.dpop_key(dpop_key(path)?);
+        builder = builder.dpop_key(identity::dpop_key("--dpop-key", path)?);
     }
     for observer in observers {
         builder = builder.observer(observer);
@@ -94,19 +93,4 @@ fn identity(options: &CallOptions) -> Result<Option<Identity>, Failure> {
         None => "--cert",
     };
     identity::read(certificate, key, option).map(Some)
-}
-
-fn dpop_key(path: &Path) -> Result<DpopKey, Failure> {
-    let file = path.display();
-    let text = secret::read_file("--dpop-key", path)?;
-    let key = bowline_proof::pem::private_key(&text)
-        .map_err(|e| Failure::usage(format!("--dpop-key: cannot read {file}: {e}")))?;
-    let key = DpopKey::from_pkcs8(&key.secret_der().into()).map_err(|_| {
-        Failure::usage(format!(
-            "--dpop-key: the key in {file} cannot be used: give a PKCS #8 key of P-256, P-384, \
-             Ed25519 or RSA (`openssl pkcs8 -topk8 -nocrypt` converts it)"
-        ))
-    })?;
-    secret::refuse_world_readable("--dpop-key", path)?;
-    Ok(key)
 }

@@ -5,6 +5,7 @@ mod access;
 mod certificate;
 mod inputs;
 mod metadata;
+mod nodes;
 mod options;
 mod plan;
 mod proxy;

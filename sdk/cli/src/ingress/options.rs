@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::ops::{AdminOptions, Configuration};
 use crate::secret::SecretAt;
-use crate::values::{ListenAt, Pattern, UpstreamAt, duration, size};
+use crate::values::{ListenAt, Pattern, StoreAt, UpstreamAt, duration, size};
 
 /// Check tokens and proofs in front of a server in any language
 ///
@@ -32,7 +32,12 @@ Examples:
   bowline ingress … --binding-only
 
   # Writes need a proof for that very request.
-  bowline ingress … --request-bound '*' --request-bound '!GET *'")]
+  bowline ingress … --request-bound '*' --request-bound '!GET *'
+
+  # Two nodes or more, with DPoP: one Redis, and a file of secrets that is the same on each node.
+  openssl rand -base64 32 > nodes.secret; chmod 600 nodes.secret
+  bowline ingress … --policy follow --node-secrets nodes.secret \\
+      --replay-store rediss://redis.example.com --replay-store-password @redis.password")]
 pub(crate) struct Options {
     /// Where to listen
     #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
@@ -64,6 +69,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
     #[command(flatten)]
+    pub(crate) nodes: NodeOptions,
+    #[command(flatten)]
     pub(crate) passing: PassingOptions,
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
@@ -81,6 +88,7 @@ impl Configuration for Options {
         files.extend(self.ticket_keys.as_deref());
         files.extend(self.tokens.files());
         files.extend(self.policy.resource_metadata.as_deref());
+        files.extend(self.nodes.files());
         let receipt = self.passing.receipt_key.as_ref();
         files.extend(receipt.and_then(SecretAt::file));
         files.into_iter().map(Path::to_owned).collect()
@@ -91,6 +99,7 @@ impl Configuration for Options {
             "policy": self.policy.policy.name(),
             "observe": self.policy.observe,
             "upstream": self.upstream.to_string(),
+            "replay_store": if self.nodes.replay_store.is_some() { "redis" } else { "memory" },
         });
         match about {
             Value::Object(about) => about,
@@ -108,6 +117,7 @@ impl Configuration for Options {
                     format!("{} {}", options.upstream, options.upstream_h2c),
                 ),
                 ("--admin", format!("{:?}", options.admin)),
+                ("--replay-store", options.nodes.store()),
                 (
                     "a limit of connections",
                     format!(
@@ -249,6 +259,62 @@ impl From<Policy> for AcceptPolicy {
             Policy::RequireProof => Self::RequireProof,
             Policy::RequireSession => Self::RequireSession,
         }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Several nodes")]
+pub(crate) struct NodeOptions {
+    /// Secrets that the nodes of this service share: one line or more, each the base64 of 32 random
+    /// bytes. By the first DPoP nonces are made, and all of them count
+    #[arg(long, value_name = "FILE")]
+    pub(crate) node_secrets: Option<PathBuf>,
+    /// A Redis in which the nodes store used proofs: those of DPoP, and those with a `jti` that come
+    /// through `--trust-proxy`. Without TLS on this machine only [default: the memory of this process]
+    #[arg(
+        long,
+        value_name = "rediss://[USER@]HOST[:PORT][/DB]|redis://127.0.0.1|unix:PATH"
+    )]
+    pub(crate) replay_store: Option<StoreAt>,
+    /// Its password
+    #[arg(long, value_name = "@FILE")]
+    pub(crate) replay_store_password: Option<SecretAt>,
+    /// The authorities that issue its certificate, in PEM, instead of the platform's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay_store_ca: Option<PathBuf>,
+    /// The certificate chain to show it, in PEM; Redis demands one by default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay_store_cert: Option<PathBuf>,
+    /// The private key of that certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replay_store_key: Option<PathBuf>,
+    /// How many used proofs all nodes together may store, about 200 bytes each
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) replay_store_capacity: u64,
+    /// For Redis to answer, and four times as long to connect; what needs it is answered 503 then
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "500ms")]
+    pub(crate) replay_store_timeout: Duration,
+}
+
+impl NodeOptions {
+    /// The files that they name.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let password = self.replay_store_password.as_ref();
+        let paths = [
+            self.node_secrets.as_deref(),
+            password.and_then(SecretAt::file),
+            self.replay_store_ca.as_deref(),
+            self.replay_store_cert.as_deref(),
+            self.replay_store_key.as_deref(),
+        ];
+        paths.into_iter().flatten().collect()
+    }
+
+    /// What is read at the start only. It may hold a password, and is only compared.
+    fn store(&self) -> String {
+        let at = self.replay_store.as_ref().map(StoreAt::as_str);
+        let limits = (self.replay_store_capacity, self.replay_store_timeout);
+        format!("{:?}", (at, limits))
     }
 }
 

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use bowline::server::{
     AcceptPolicy, BindingLayer, ClientAuth, ConnectionLimits, Dpop, DpopNonces, Identity,
-    MemoryReplayStore, Origin, ProxyName, RequireRequestBound, ResourceMetadata, Routes,
-    ServeOptions, ServerTls, Thumbprint, TicketKeys, Trust, TrustedProxies,
-    metrics::MetricsObserver,
+    MemoryReplayStore, NodeSecrets, Origin, ProxyName, RedisReplayStore, RedisServer,
+    RequireRequestBound, ResourceMetadata, Routes, ServeOptions, ServerTls, Thumbprint, TicketKeys,
+    Trust, TrustedProxies, metrics::MetricsObserver,
 };
 use http::HeaderName;
 
 use super::certificate::ServerCertificate;
 use super::metadata;
+use super::nodes::Nodes;
 use super::options::{LimitOptions, Options, PolicyOptions};
 use super::proxy::{Passing, UpstreamOptions};
 use super::tokens::{TokenSource, Tokens};
@@ -21,9 +22,9 @@ use crate::causes::with_causes;
 use crate::failure::Failure;
 use crate::receipt::ReceiptKey;
 use crate::secret;
-use crate::values::routes;
+use crate::values::{StoreAt, routes};
 
-/// Used DPoP proofs, and `jti` values that come through proxies.
+/// Used DPoP proofs, and `jti` values that come through proxies, in the memory of this process.
 const REPLAY_CAPACITY: usize = 1_000_000;
 
 /// How long a DPoP nonce is issued. It is accepted for twice this time.
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) checks: Checks,
     pub(crate) passing: Passing,
     pub(crate) token_source: TokenSource,
+    /// Where used proofs are stored.
+    store: Option<(RedisServer, StoreAt)>,
 }
 
 /// What the binding layer checks.
@@ -93,18 +96,59 @@ impl Checks {
 pub(crate) struct Memory {
     dpop: Arc<MemoryReplayStore>,
     proxies: Arc<MemoryReplayStore>,
+    /// Instead of both, where several nodes share one, with where it is.
+    redis: Option<(RedisReplayStore, StoreAt)>,
     nonces: [u8; 32],
 }
 
 impl Memory {
+    /// That of this process.
     pub(crate) fn new() -> Self {
         let mut nonces = [0; 32];
         aws_lc_rs::rand::fill(&mut nonces).expect("the system's random source");
         Self {
             dpop: Arc::new(MemoryReplayStore::new(REPLAY_CAPACITY)),
             proxies: Arc::new(MemoryReplayStore::new(REPLAY_CAPACITY)),
+            redis: None,
             nonces,
         }
+    }
+
+    /// As the options have it.
+    ///
+    /// # Errors
+    /// Redis was reached and cannot be used.
+    pub(crate) async fn start(options: &Options) -> Result<Self, Failure> {
+        let store = Nodes::read(options)?.start_store(&options.nodes).await?;
+        Ok(Self {
+            redis: store.zip(options.nodes.replay_store.clone()),
+            ..Self::new()
+        })
+    }
+
+    fn redis(&self) -> Option<&RedisReplayStore> {
+        self.redis.as_ref().map(|(redis, _)| redis)
+    }
+
+    /// Logs in with the password and the certificates of now, from the next connection on. Where it
+    /// is, is read at the start only.
+    ///
+    /// # Errors
+    /// A certificate cannot be used.
+    pub(crate) fn use_plan(&self, plan: &Plan) -> Result<(), Failure> {
+        if let (Some((redis, at)), Some((server, new))) = (&self.redis, &plan.store)
+            && at == new
+        {
+            let wrong = |error| Failure::usage(format!("--replay-store: {error}"));
+            redis.use_server(server).map_err(wrong)?;
+        }
+        Ok(())
+    }
+
+    /// The store that several nodes share, with the secrets of now.
+    fn shared(&self, secrets: Option<&NodeSecrets>) -> Option<RedisReplayStore> {
+        let (redis, secrets) = (self.redis()?, secrets?);
+        Some(redis.with_secrets(secrets))
     }
 }
 
@@ -144,6 +188,14 @@ impl Plan {
             true => None,
             false => Some(Tokens::new(&options.tokens)?),
         };
+        let nodes = Nodes::read(options)?;
+        let secrets = nodes.secrets.as_ref();
+        if memory.redis.is_some() && secrets.is_none() {
+            return Err(Failure::usage(
+                "--node-secrets cannot be left away: --replay-store needs it, and stays in use until \
+                 the ingress is restarted",
+            ));
+        }
         let checks = Checks {
             tokens,
             policy: policy.policy.into(),
@@ -152,8 +204,8 @@ impl Plan {
             public: routes("--public", &policy.public).map_err(Failure::usage)?,
             public_count: policy.public.len(),
             request_bound: request_bound(policy)?,
-            dpop: dpop(policy, memory),
-            proxies: proxies(policy, memory)?,
+            dpop: dpop(policy, memory, secrets),
+            proxies: proxies(policy, memory, secrets)?,
             metadata: metadata.clone(),
         };
         let clients = match checks.demand_certificates() {
@@ -175,6 +227,7 @@ impl Plan {
             checks,
             passing: passing(options, metadata)?,
             token_source,
+            store: nodes.store.zip(options.nodes.replay_store.clone()),
         })
     }
 }
@@ -236,22 +289,33 @@ fn request_bound(policy: &PolicyOptions) -> Result<RequireRequestBound, Failure>
 }
 
 /// DPoP-bound tokens pass where the policy has a place for them.
-fn dpop(policy: &PolicyOptions, memory: &Memory) -> Option<Dpop> {
+fn dpop(policy: &PolicyOptions, memory: &Memory, secrets: Option<&NodeSecrets>) -> Option<Dpop> {
     if AcceptPolicy::from(policy.policy).proves_every_request() {
         return None;
     }
-    let dpop = Dpop::new(memory.dpop.clone());
-    Some(match policy.dpop_nonces {
-        true => dpop.nonces(DpopNonces::new(&memory.nonces, NONCE_PERIOD)),
-        false => dpop,
+    let dpop = match memory.shared(secrets) {
+        Some(redis) => Dpop::new(redis),
+        None => Dpop::new(memory.dpop.clone()),
+    };
+    Some(match (policy.dpop_nonces, secrets) {
+        (true, Some(secrets)) => dpop.nonces(DpopNonces::shared(secrets, NONCE_PERIOD)),
+        (true, None) => dpop.nonces(DpopNonces::new(&memory.nonces, NONCE_PERIOD)),
+        (false, _) => dpop,
     })
 }
 
-fn proxies(policy: &PolicyOptions, memory: &Memory) -> Result<Option<TrustedProxies>, Failure> {
+fn proxies(
+    policy: &PolicyOptions,
+    memory: &Memory,
+    secrets: Option<&NodeSecrets>,
+) -> Result<Option<TrustedProxies>, Failure> {
     if policy.trust_proxy.is_empty() {
         return Ok(None);
     }
-    let mut proxies = TrustedProxies::new(memory.proxies.clone());
+    let mut proxies = match memory.shared(secrets) {
+        Some(redis) => TrustedProxies::new(redis),
+        None => TrustedProxies::new(memory.proxies.clone()),
+    };
     for name in &policy.trust_proxy {
         proxies = match proxy_name(name) {
             Some(ProxyName::Thumbprint(thumbprint)) => proxies.thumbprint(thumbprint),

@@ -52,11 +52,11 @@ impl Service for Running {
     const METRICS: &'static MetricNames = &metric_names!("ingress");
 
     async fn start(options: Options) -> Result<Self, Failure> {
-        let memory = Memory::new();
         let limits = plan::connection_limits(&options.limits)?;
         let serve_options = plan::serve_options(&options.limits);
         // Before the socket is opened; the port is known only afterwards if it is 0.
-        Plan::new(&options, port_of(&options.listen), &memory, None)?;
+        Plan::new(&options, port_of(&options.listen), &Memory::new(), None)?;
+        let memory = Memory::start(&options).await?;
         let socket = Socket::bind(&options.listen).await?;
         let listening = socket.local(&options.listen);
         let port = port_of(&listening);
@@ -103,6 +103,7 @@ impl Service for Running {
         let mut current = self.token_source.lock().await;
         let tls_inputs = tls_inputs(&options);
         let plan = Plan::new(&options, self.port, &self.memory, Some(&current))?;
+        self.memory.use_plan(&plan)?;
         // The validator with all else: a request is checked by one configuration.
         self.layer
             .reload(|layer| plan.checks.onto(layer))

@@ -195,7 +195,11 @@ fn say(text: impl std::fmt::Display) {
 fn introduce(options: &RunOptions, origins: &Origins) {
     let names = origins.allowed().iter();
     let names: Vec<String> = names.map(|name| format!("https://{name}")).collect();
-    let keys = origins.keys().join(", ");
+    let secrets = origins.secrets().join(", ");
+    let and_tokens = match origins.have_tokens() {
+        true => ", with the tokens that it gives them,",
+        false => ",",
+    };
     say(format_args!(
         "requests to {} leave with a client certificate, and bound tokens with a proof: a token that \
          leaks is of no use on another connection",
@@ -203,7 +207,7 @@ fn introduce(options: &RunOptions, origins: &Origins) {
     ));
     say(format_args!(
         "this is no sandbox: whatever runs as this user can send requests through this proxy while \
-         it runs, and can read {keys} if you can"
+         it runs{and_tokens} and can read {secrets} if you can"
     ));
     if let Some(warning) = stacks::warning(&options.command, options.java) {
         say(warning);

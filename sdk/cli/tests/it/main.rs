@@ -10,6 +10,7 @@ mod egress;
 mod ingress;
 mod inspect;
 mod mcp;
+mod nodes;
 mod oidc;
 mod ops;
 mod pki;
@@ -19,3 +20,5 @@ mod settings;
 #[cfg(target_os = "linux")]
 mod soak;
 mod support;
+#[cfg(target_os = "linux")]
+mod token_sources;

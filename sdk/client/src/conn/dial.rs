@@ -94,8 +94,18 @@ impl Connector {
             true => tls::without_resumption(config_of_origin),
         };
         let mut started = Instant::now();
-        let (mut stream, mut certificate_request) =
-            self.handshake(&destination.origin, config, socket).await?;
+        let first = self.handshake(&destination.origin, config.clone(), socket);
+        let (mut stream, mut certificate_request) = match first.await {
+            // A server that restarts resets what waits in its queue, and a balancer in front of it
+            // leads to another one: nothing was said on this connection, so nothing is lost.
+            Err(error) if ended_early(&error) => {
+                tracing::debug!(origin = %destination.origin, %error, "connecting once more");
+                let socket = self.reach(&destination.origin).await?;
+                started = Instant::now();
+                self.handshake(&destination.origin, config, socket).await?
+            }
+            handshake => handshake?,
+        };
         if is_resumed(&stream) && asked.has_varied() {
             // Another handshake has had the other answer meanwhile.
             let socket = self.reach(&destination.origin).await?;
@@ -280,6 +290,21 @@ fn facts(
         tls,
         opened_at: SystemTime::now(),
     }
+}
+
+/// Whether the peer has ended the connection within the handshake without an alert, which would say
+/// what is wrong.
+fn ended_early(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let error = source.and_then(|source| source.downcast_ref::<io::Error>());
+    error.is_some_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+        )
+    })
 }
 
 fn is_resumed(stream: &tokio_rustls::client::TlsStream<TcpStream>) -> bool {

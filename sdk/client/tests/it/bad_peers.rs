@@ -1,12 +1,16 @@
 //! Peers that misbehave: each gets a precise error, nothing panics, and the pool keeps working.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::fixture::{Fixture, fetch, identity, jwt, ok, post, session_cnf};
+use crate::fixture::{Fixture, fetch, identity, jwt, ok, post, session_cnf, text};
 use bowline_http_client::{Client, Error, ErrorKind, Fault, Step, Timeouts};
-use bowline_testkit::peers::{CyclingOptions, MisbehavingPeer, Misbehaviour};
+use bowline_testkit::peers::{CyclingOptions, CyclingServer, MisbehavingPeer, Misbehaviour};
 use bowline_testkit::pki::{LeafSpec, Pki};
 use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Short limits, so that a silent peer is noticed soon; no test depends on how long something
 /// takes.
@@ -97,6 +101,50 @@ async fn a_server_that_goes_away_at_once_is_given_up_after_a_few_new_connections
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
     assert_eq!(peer.counts().accepted, 3);
+}
+
+/// A balancer that leads the first few connections to a server which has just closed its socket.
+async fn balancer(server: &CyclingServer, lost: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
+    let (behind, connections) = (server.addr(), Arc::<AtomicUsize>::default());
+    let counted = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            if counted.fetch_add(1, Ordering::SeqCst) < lost {
+                // Its first bytes are read: the end is a FIN and no RST.
+                let _ = socket.read(&mut [0; 1]).await;
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(behind).await.unwrap();
+                drop(copy_bidirectional(&mut socket, &mut server).await);
+            });
+        }
+    });
+    (origin, connections)
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_in_its_handshake_is_opened_once_more() {
+    let fixture = Fixture::new();
+    let server = fixture.server(CyclingOptions::default());
+    let (origin, connections) = balancer(&server, 1).await;
+    let client = fixture.client();
+    let answer = post(&client, &origin, &fixture.token("a"), "hello").await;
+    assert_eq!(text(answer.unwrap()).await, "ok:hello");
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+
+    let (origin, connections) = balancer(&server, usize::MAX).await;
+    let error = fetch(&client, &origin, &fixture.token("a"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TlsHandshake);
+    assert!(!error.may_have_been_processed());
+    assert_eq!(connections.load(Ordering::SeqCst), 2, "and not for ever");
 }
 
 #[tokio::test]

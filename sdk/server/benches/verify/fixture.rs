@@ -101,18 +101,22 @@ impl Fixture {
     }
 
     pub(crate) fn service<S>(&self, inner: S) -> BindingService<S, FixedTokens> {
+        self.service_with(inner, Dpop::new(MemoryReplayStore::default()))
+    }
+
+    pub(crate) fn service_with<S>(&self, inner: S, dpop: Dpop) -> BindingService<S, FixedTokens> {
         let thumbprint = self.facts.certificate().unwrap().thumbprint().to_string();
         let session = json!({ "cnf": { "x5t#S256": thumbprint, "tls_exp": EXPORTER_LABEL } });
-        let dpop = json!({ "cnf": { "jkt": self.dpop_key.thumbprint().to_string() } });
+        let key_bound = json!({ "cnf": { "jkt": self.dpop_key.thumbprint().to_string() } });
         let known = FixedTokens(Arc::new([
             (self.session.clone(), ValidToken::new(session)),
-            (self.dpop.clone(), ValidToken::new(dpop)),
+            (self.dpop.clone(), ValidToken::new(key_bound)),
             (self.bearer.clone(), ValidToken::new(json!({}))),
         ]));
         BindingLayer::new(known)
             .origins([ORIGIN.parse().unwrap()])
             .jti_quota(usize::MAX)
-            .dpop(Dpop::new(MemoryReplayStore::default()))
+            .dpop(dpop)
             .observer(|event: &ServerEvent| {
                 if let ServerEvent::Verified { class, .. } = event {
                     VERIFIED.fetch_add(1, Ordering::Relaxed);

@@ -2,14 +2,23 @@
 //! are verified in `bowline_proof`.
 
 mod memory_store;
+mod node_secrets;
 mod nonces;
+#[cfg(feature = "redis")]
+mod redis;
 mod replay;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use self::memory_store::MemoryReplayStore;
+pub use self::node_secrets::{InvalidNodeSecrets, NodeSecrets};
+pub(crate) use self::nonces::AcceptedNonces;
 pub use self::nonces::DpopNonces;
+#[cfg(feature = "redis")]
+pub use self::redis::{
+    RedisError, RedisErrorKind, RedisReplayStore, RedisReplayStoreBuilder, RedisServer,
+};
 pub use self::replay::{Insertion, ProofId, ProofOwner, ReplayStore, UsedProof};
 
 /// How DPoP-bound tokens are accepted: the argument of
@@ -17,7 +26,7 @@ pub use self::replay::{Insertion, ProofId, ProofOwner, ReplayStore, UsedProof};
 ///
 /// A DPoP proof is not bound to a connection. Until it expires, a copy of it would pass at any node
 /// that accepts the request, unless a [`ReplayStore`] records that it was used. Nodes of the same
-/// origin must share one.
+/// origin must share one, such as a `RedisReplayStore` (feature `redis`).
 #[derive(Clone)]
 pub struct Dpop {
     pub(crate) replay: Arc<dyn ReplayStore>,

@@ -7,6 +7,7 @@ use rustls_pki_types::UnixTime;
 
 use super::rejection::Rejection;
 use super::{Settings, transport};
+use crate::dpop::AcceptedNonces;
 use crate::{Dpop, Insertion, ProofId, ProofOwner, ReplayStore, UsedProof};
 
 /// A proof that passed §4.3, except that its `jti` may still have been used before.
@@ -42,18 +43,18 @@ pub(super) fn check<'a>(
             hash: token.hash(),
             key,
         }),
-        nonces: nonces.as_ref().map(|nonces| &nonces[..]),
+        nonces: nonces.as_ref().map(AcceptedNonces::all),
     };
     let verified = dpop::verify(proof, &expected)?;
-    let newer_nonce = nonces
-        .map(|[newest, _]| newest)
-        .filter(|newest| verified.nonce.as_deref() != Some(newest.as_str()));
     let mut until = settings.accepted_until(verified.issued_at);
     if until < now {
         return Err(DpopCheck::IssuedAt.into());
     }
-    if let Some(nonces) = &dpop.nonces {
-        until = until.min(nonces.accepted_until(now, newer_nonce.is_none()));
+    let mut newer_nonce = None;
+    if let Some(nonces) = &nonces {
+        let nonce = verified.nonce.as_deref();
+        newer_nonce = nonces.newer_than(nonce);
+        until = until.min(nonces.until(nonce));
     }
     Ok(CheckedDpop {
         dpop,

@@ -237,8 +237,7 @@ fn dpop_challenge<B: Default>(refusal: DpopRefusal, settings: &Settings) -> Resp
 
 fn newest_nonce(settings: &Settings) -> Option<Nonce> {
     let nonces = settings.dpop.as_ref()?.nonces.as_ref()?;
-    let [newest, _] = nonces.accepted(settings.now());
-    Some(newest)
+    Some(nonces.newest(settings.now()))
 }
 
 fn challenged<B: Default>(

@@ -71,7 +71,7 @@ impl Routes {
     /// Whether the request is one of these however it is read (RS-13), by a pattern that matches its
     /// path as sent: where [`contain`](Self::contain) would rather include a request, this would
     /// rather leave it out.
-    pub(super) fn surely_contain(&self, request: &Parts) -> bool {
+    pub fn surely_contain(&self, request: &Parts) -> bool {
         let path = transport::path(request);
         let method = &request.method;
         let named = |routes: &[Route], path: &[u8]| {

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
@@ -55,6 +56,8 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 pub struct Listener {
     finished: mpsc::Receiver<Connection>,
     local_addr: SocketAddr,
+    /// Dropped when the listener stops to listen.
+    listens: Option<oneshot::Sender<()>>,
     accepting: AbortHandle,
 }
 
@@ -104,11 +107,13 @@ impl Listener {
             limits,
             reports,
         };
-        let accepting = tokio::spawn(accept_all(tcp, Arc::new(admission))).abort_handle();
+        let (listens, stopped) = oneshot::channel();
+        let accepting = accept_all(tcp, Arc::new(admission), stopped);
         Ok(Self {
             finished,
             local_addr,
-            accepting,
+            listens: Some(listens),
+            accepting: tokio::spawn(accepting).abort_handle(),
         })
     }
 
@@ -116,9 +121,21 @@ impl Listener {
     pub async fn accept(&mut self) -> Connection {
         match self.finished.recv().await {
             Some(connection) => connection,
-            // The accepting task ends only with the listener or with the runtime.
+            // It has stopped to listen, or the runtime ends.
             None => std::future::pending().await,
         }
+    }
+
+    /// Stops listening. Peers that the kernel has already accepted are not let down: their handshakes
+    /// go on, and [`accept_pending`](Self::accept_pending) has the connections.
+    pub fn stop_listening(&mut self) {
+        self.listens = None;
+    }
+
+    /// After [`stop_listening`](Self::stop_listening): the next connection, or `None` if no
+    /// handshake is left. Each handshake has its time limit, so this ends. It is safe to cancel.
+    pub async fn accept_pending(&mut self) -> Option<Connection> {
+        self.finished.recv().await
     }
 
     /// The address of the listening socket.
@@ -143,10 +160,30 @@ struct Admission {
     reports: Arc<LimitReports>,
 }
 
-async fn accept_all(tcp: TcpListener, admission: Arc<Admission>) {
+async fn accept_all(
+    tcp: TcpListener,
+    admission: Arc<Admission>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut handshakes = Handshakes::default();
+    let mut listens = true;
     loop {
-        match tcp.accept().await {
+        let accepted = match listens {
+            true => tokio::select! {
+                biased;
+                _ = &mut stopped => {
+                    listens = false;
+                    continue;
+                }
+                accepted = tcp.accept() => accepted,
+            },
+            // Those that wait in the kernel's queue; closing the socket would reset them.
+            false => match tcp.accept().now_or_never() {
+                Some(accepted) => accepted,
+                None => break,
+            },
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 // Without a place the stream is closed here, before its handshake.
                 if let Some(place) = admission.places.admit(peer) {
@@ -161,6 +198,8 @@ async fn accept_all(tcp: TcpListener, admission: Arc<Admission>) {
             }
         }
     }
+    drop(tcp);
+    while handshakes.tasks.join_next().await.is_some() {}
 }
 
 /// The pending handshakes. Dropping this cancels them.

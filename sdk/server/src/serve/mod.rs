@@ -84,7 +84,7 @@ const EVICTION: Duration = Duration::from_secs(1);
 
 /// Serves every connection of `listener` with `service` (such as an `axum::Router`) until
 /// `shutdown` completes; then stops listening, drains the connections, and returns when they are
-/// closed.
+/// closed. A peer that was connecting just then gets its handshake, and is drained as well.
 ///
 /// Each request finds its `Arc<`[`ConnectionFacts`]`>` among its extensions.
 pub async fn serve<S: HttpService>(
@@ -96,22 +96,28 @@ pub async fn serve<S: HttpService>(
     let mut shutdown = pin!(shutdown);
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
+    let one = |connection| {
+        let (service, options, mut stopped) = (service.clone(), options.clone(), stopped.clone());
+        async move {
+            // An error means that the sender was dropped, which also means: stop.
+            let stop = async move { drop(stopped.changed().await) };
+            serve_connection(connection, service, &options, stop).await;
+        }
+    };
     loop {
         let connection = tokio::select! {
             biased;
             () = &mut shutdown => break,
             connection = listener.accept() => connection,
         };
-        let (service, options, mut stopped) = (service.clone(), options.clone(), stopped.clone());
-        connections.spawn(async move {
-            // An error means that the sender was dropped, which also means: stop.
-            let stop = async move { drop(stopped.changed().await) };
-            serve_connection(connection, service, &options, stop).await;
-        });
+        connections.spawn(one(connection));
         while connections.try_join_next().is_some() {}
     }
-    drop(listener);
+    listener.stop_listening();
     drop(stop);
+    while let Some(connection) = listener.accept_pending().await {
+        connections.spawn(one(connection));
+    }
     while connections.join_next().await.is_some() {}
 }
 

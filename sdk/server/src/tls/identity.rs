@@ -54,7 +54,7 @@ impl Identity {
         )
     }
 
-    pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
+    pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
         self.0.clone()
     }
 
@@ -158,7 +158,7 @@ impl Trust {
         Self::from_named(roots, "the root certificates")
     }
 
-    pub(super) fn roots(&self) -> Arc<RootCertStore> {
+    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         self.0.clone()
     }
 

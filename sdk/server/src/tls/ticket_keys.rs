@@ -6,14 +6,11 @@ use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rustls::server::ProducesTickets;
 use zeroize::Zeroizing;
 
 use super::{TlsError, TlsErrorKind};
-
-const KEY_LEN: usize = 32;
+use crate::key_lines::{self, KeyFileError, SharedKey};
 
 /// Tells in a ticket which key sealed it.
 const NAME_LEN: usize = 8;
@@ -49,78 +46,51 @@ impl TicketKeys {
     /// file (it must have mode 0600 or less), or if its content is not as described.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
         let path = path.as_ref();
-        let unreadable = |error| {
-            TlsError::new(
-                TlsErrorKind::Unreadable,
-                format!("{} cannot be read", path.display()),
-            )
-            .with_source(error)
-        };
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(path)
-                .map_err(unreadable)?
-                .permissions()
-                .mode()
-                & 0o777;
-            if mode & 0o077 != 0 {
-                return Err(TlsError::new(
-                    TlsErrorKind::TicketKeys,
-                    format!(
-                        "{} has mode {mode:04o}: its keys can forge a session of any client, so only \
-                         its owner may read it; run `chmod 600` on it",
-                        path.display()
-                    ),
-                ));
+        let name = path.display().to_string();
+        let keys = key_lines::read(path).map_err(|error| match error {
+            KeyFileError::Unreadable(error) => {
+                TlsError::new(TlsErrorKind::Unreadable, format!("{name} cannot be read"))
+                    .with_source(error)
             }
-        }
-        let text = Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
-        Self::parse(&text, &path.display().to_string())
+            KeyFileError::Mode(mode) => wrong(format!(
+                "{name} has mode {mode:04o}: its keys can forge a session of any client, so only \
+                 its owner may read it; run `chmod 600` on it"
+            )),
+            KeyFileError::Content(what) => wrong(format!("{name}: {what}")),
+        })?;
+        Self::new(&keys, &name)
     }
 
-    fn parse(text: &[u8], name: &str) -> Result<Self, TlsError> {
-        let wrong =
-            |what: String| TlsError::new(TlsErrorKind::TicketKeys, format!("{name}: {what}"));
-        let lines = text
-            .split(|byte| *byte == b'\n')
-            .map(<[u8]>::trim_ascii)
-            .enumerate();
-        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#"));
-        let mut keys: Vec<Key> = Vec::new();
-        for (index, line) in lines {
-            // No error of a decoder goes along: it would quote the key (EX-7).
-            let bytes = Zeroizing::new(STANDARD.decode(line).unwrap_or_default());
-            let key = Key::new(&bytes).ok_or_else(|| {
-                wrong(format!("line {} is not the base64 of 32 bytes", index + 1))
-            })?;
-            if keys.iter().any(|known| known.name == key.name) {
-                return Err(wrong(format!("line {} repeats a key", index + 1)));
-            }
-            keys.push(key);
-        }
+    fn new(keys: &[SharedKey], name: &str) -> Result<Self, TlsError> {
         match keys.len() {
-            2..=MAX_KEYS => Ok(Self(keys.into())),
-            0 | 1 => Err(wrong(
-                "there must be at least two keys, so that one can be replaced without a full \
-                 handshake for each client; append one by `openssl rand -base64 32`"
-                    .to_owned(),
-            )),
-            many => Err(wrong(format!(
-                "there are {many} keys, and at most {MAX_KEYS} are read"
-            ))),
+            2..=MAX_KEYS => {}
+            0 | 1 => {
+                return Err(wrong(format!(
+                    "{name}: there must be at least two keys, so that one can be replaced without \
+                     a full handshake for each client; append one by `openssl rand -base64 32`"
+                )));
+            }
+            many => {
+                return Err(wrong(format!(
+                    "{name}: there are {many} keys, and at most {MAX_KEYS} are read"
+                )));
+            }
         }
+        let keys: Option<Vec<Key>> = keys.iter().map(Key::new).collect();
+        keys.map(|keys| Self(keys.into()))
+            .ok_or_else(|| wrong(format!("{name}: a key cannot be used")))
     }
 }
 
+fn wrong(what: String) -> TlsError {
+    TlsError::new(TlsErrorKind::TicketKeys, what)
+}
+
 impl Key {
-    fn new(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != KEY_LEN {
-            return None;
-        }
-        let key = RandomizedNonceKey::new(&AES_256_GCM_SIV, bytes).ok()?;
+    fn new(bytes: &SharedKey) -> Option<Self> {
+        let key = RandomizedNonceKey::new(&AES_256_GCM_SIV, &bytes[..]).ok()?;
         let mut named = Zeroizing::new(b"bowline ticket key name".to_vec());
-        named.extend_from_slice(bytes);
+        named.extend_from_slice(&bytes[..]);
         let digest = digest(&SHA256, &named);
         let name = digest.as_ref().first_chunk().copied()?;
         Some(Self { name, key })

@@ -8,14 +8,14 @@ use bowline_server::{
     Connection, ConnectionFacts, ConnectionId, ConnectionLimits, Demand, Dpop, DpopCheck,
     DpopNonces, EndingConnection, EndpointError, ExpectedClaims, ExporterError, ExporterValue,
     Identity, Insertion, IntrospectionEndpoint, IntrospectionValidator,
-    IntrospectionValidatorBuilder, InvalidAccessToken, InvalidJwkThumbprint, InvalidResource,
-    InvalidRoute, InvalidScope, InvalidTarget, InvalidThumbprint, JwkThumbprint, Jwks, JwksError,
-    JwksUrl, JwtValidator, JwtValidatorBuilder, Limit, Lingering, Listener, MemoryReplayStore,
-    MetadataService, Origin, OwnerClass, PeerFacts, ProofId, ProofOwner, ProxyName, ReplayStore,
-    Requester, RequireRequestBound, RequiredScope, ResourceMetadata, Routes, Scheme, Scope,
-    ServeOptions, ServerEvent, ServerObserver, ServerTls, ServerTlsBuilder, Thumbprint, TlsError,
-    TlsErrorKind, TokenError, TokenErrorKind, TokenHash, Trust, TrustedProxies, UpstreamValidates,
-    ValidToken, VerifiedBinding, Windows,
+    IntrospectionValidatorBuilder, InvalidAccessToken, InvalidJwkThumbprint, InvalidNodeSecrets,
+    InvalidResource, InvalidRoute, InvalidScope, InvalidTarget, InvalidThumbprint, JwkThumbprint,
+    Jwks, JwksError, JwksUrl, JwtValidator, JwtValidatorBuilder, Limit, Lingering, Listener,
+    MemoryReplayStore, MetadataService, NodeSecrets, Origin, OwnerClass, PeerFacts, ProofId,
+    ProofOwner, ProxyName, ReplayStore, Requester, RequireRequestBound, RequiredScope,
+    ResourceMetadata, Routes, Scheme, Scope, ServeOptions, ServerEvent, ServerObserver, ServerTls,
+    ServerTlsBuilder, Thumbprint, TlsError, TlsErrorKind, TokenError, TokenErrorKind, TokenHash,
+    Trust, TrustedProxies, UpstreamValidates, ValidToken, VerifiedBinding, Windows,
 };
 
 /// Compiles if the type can be named.
@@ -107,10 +107,22 @@ fn each_type_in_a_signature_is_exported() {
     named::<UpstreamValidates>();
     // The memory of used DPoP proofs.
     named::<Insertion>();
+    named::<InvalidNodeSecrets>();
+    named::<NodeSecrets>();
     named::<ProofId>();
     named::<ProofOwner>();
     named::<dyn ReplayStore>();
     // `axum::serve`.
     named::<EndingConnection>();
     named::<PeerFacts>();
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn each_type_in_a_signature_of_the_store_in_redis_is_exported() {
+    named::<bowline_server::RedisError>();
+    named::<bowline_server::RedisErrorKind>();
+    named::<bowline_server::RedisReplayStore>();
+    named::<bowline_server::RedisReplayStoreBuilder>();
+    named::<bowline_server::RedisServer>();
 }

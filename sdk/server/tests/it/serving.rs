@@ -8,11 +8,13 @@ use axum::routing::any;
 use bowline_server::{
     Acceptor, CloseReason, ConnectionLimits, Listener, PeerFacts, ServeOptions, ServerEvent,
 };
+use futures_util::future::join_all;
 use http::Request;
 use http_body_util::Empty;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio_rustls::TlsConnector;
 
 use crate::fixture::*;
 
@@ -205,6 +207,25 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
         assert_eq!(within(in_flight).await.unwrap().unwrap().body, "done");
         stopped.await;
     }
+}
+
+/// A balancer may have led it here a moment before.
+#[tokio::test]
+async fn a_peer_that_was_connecting_when_the_server_stops_gets_its_handshake() {
+    let fixture = Fixture::new();
+    let server = fixture.start().await;
+    let addr = server.addr;
+    let sockets = join_all((0..20).map(|_| TcpStream::connect(addr))).await;
+    let stopped = tokio::spawn(server.stop());
+    // Until it listens no more.
+    within(async { while TcpStream::connect(addr).await.is_ok() {} }).await;
+    for socket in sockets {
+        let connector = TlsConnector::from(fixture.client("h2"));
+        let name = "localhost".try_into().unwrap();
+        let handshake = within(connector.connect(name, socket.unwrap())).await;
+        drop(handshake.unwrap());
+    }
+    within(stopped).await.unwrap();
 }
 
 #[tokio::test]

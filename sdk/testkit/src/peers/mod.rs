@@ -7,7 +7,7 @@
 //! - [`H2Wire`] is an HTTP/2 connection frame by frame, for tests that script one themselves.
 //!
 //! Two routers can be served by the first: [`LegacySse`] is MCP's legacy transport, and [`forward`]
-//! a reverse proxy for a server that speaks plain HTTP. [`HaProxy`] runs the real program.
+//! a reverse proxy for a server that speaks plain HTTP. [`HaProxy`] and [`Redis`] run the real programs.
 
 /// Where a peer can be reached: two methods for a type with a field `addr`, of which `$origin` makes
 /// the origin.
@@ -37,6 +37,7 @@ mod haproxy;
 pub mod legacy_sse;
 mod misbehaving;
 mod plain;
+mod redis;
 mod reverse_proxy;
 
 pub use connection_log::{ConnectionCount, Counts};
@@ -47,4 +48,5 @@ pub use haproxy::HaProxy;
 pub use legacy_sse::LegacySse;
 pub use misbehaving::{MisbehavingPeer, Misbehaviour, PeerCounts};
 pub use plain::PlainServer;
+pub use redis::{Redis, free_port};
 pub use reverse_proxy::{forward, forward_with_grpc};

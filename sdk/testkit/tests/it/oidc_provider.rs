@@ -240,6 +240,62 @@ impl Fixture {
     }
 }
 
+/// Rotation, and what a second use does, by a server that is not ours (RFC 9700 §4.14.2).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Node and npm: run `just parts`"]
+async fn a_refresh_token_is_rotated_and_what_was_used_is_not_accepted_again() {
+    let fixture = Fixture::new();
+    let agent = fixture.client(&fixture.agent).build().unwrap();
+    let dir = &fixture.provider.dir;
+    let first = std::fs::read_to_string(dir.join("refresh-token")).unwrap();
+    let sign_in = |name: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let seed = dir.join(name);
+        let json = json!({
+            "client_id": "agent-refresh",
+            "issuer": fixture.provider.issuer,
+            "refresh_token": first,
+        });
+        std::fs::write(&seed, json.to_string()).unwrap();
+        std::fs::set_permissions(&seed, std::fs::Permissions::from_mode(0o600)).unwrap();
+        seed
+    };
+    let seed = sign_in("seed");
+    let source = |seed: &Path| {
+        let settings = fixture.tokens(&agent, "agent-refresh", JWT_RESOURCE);
+        settings.bound(RequiredBinding::Certificate).refresh(seed)
+    };
+    let token = issued(source(&seed)).await;
+    assert_eq!(
+        token.confirmation().unwrap().x5t_s256,
+        Some(fixture.agent.thumbprint())
+    );
+    let stored =
+        |seed: &Path| -> Value { serde_json::from_slice(&std::fs::read(seed).unwrap()).unwrap() };
+    assert_ne!(stored(&seed)["refresh_token"], first.as_str());
+    // What is for something else is another token, so the rotated one is used.
+    issued(source(&seed).audience("other")).await;
+
+    // A copy from before the rotation: stolen, or restored from a backup.
+    let copy = sign_in("copy");
+    let error = source(&copy).build().unwrap().token().await.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        bowline_token::ErrorKind::Refused(bowline_token::OAuthErrorCode::InvalidGrant),
+        "{error}"
+    );
+    assert!(error.to_string().contains("sign in again"), "{error}");
+    // And with it went what came of it.
+    let error = source(&seed)
+        .audience("x")
+        .build()
+        .unwrap()
+        .token()
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("sign in again"), "{error}");
+}
+
 /// A service behind the verifier, which answers with what the verifier found out about the caller.
 struct Server {
     peer: CyclingServer,

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bowline::client::Observer;
 use bowline::client::metrics::MetricsObserver;
+use bowline::client::{DpopKey, Observer};
 use bowline::{Client, Identity, Trust};
 
-use super::options::{Credentials, Setting};
+use super::hash;
+use super::options::{Credentials, DpopKeyAt, Setting};
 use crate::egress::counts::Counts;
 use crate::egress::names::HostPort;
 use crate::failure::Failure;
@@ -20,6 +21,8 @@ pub(super) struct Clients(HashMap<Credentials, Held>);
 
 struct Held {
     client: Client,
+    /// The one of before the reload.
+    is_kept: bool,
     /// What a client cannot change: with others it is made anew.
     fixed: Fixed,
     /// Whom it is for.
@@ -34,6 +37,8 @@ struct Fixed {
     authorities: Option<Vec<u8>>,
     /// Of the origins that do not have the client's own scope.
     scopes: HashMap<HostPort, ProofScope>,
+    /// The hash of the file of the DPoP key.
+    dpop_key: Option<[u8; 32]>,
 }
 
 impl Clients {
@@ -81,6 +86,11 @@ impl Clients {
     pub(super) fn of(&self, setting: &Setting) -> &Client {
         &self.0[&setting.credentials].client
     }
+
+    /// Whether it is the one of before: what was made for it is still of use.
+    pub(super) fn is_kept(&self, setting: &Setting) -> bool {
+        self.0[&setting.credentials].is_kept
+    }
 }
 
 impl Held {
@@ -108,6 +118,10 @@ impl Held {
             scopes: own_scope
                 .map(|of| (of.name.clone(), of.proof_scope))
                 .collect(),
+            dpop_key: match &credentials.dpop_key {
+                Some(DpopKeyAt::File(path)) => hash(path),
+                Some(DpopKeyAt::Memory(_)) | None => None,
+            },
         };
         let origins: Vec<HostPort> = sharing.map(|of| of.name.clone()).collect();
         let identity = identity::read(&credentials.cert, &credentials.key, "--key")?;
@@ -118,7 +132,8 @@ impl Held {
             all.find(|held| held.origins.iter().any(|name| origins.contains(name)))
         });
         let identities = with_former(identity, before);
-        let client = match same.filter(|same| same.fixed == fixed) {
+        let kept = same.filter(|same| same.fixed == fixed);
+        let client = match kept {
             Some(same) => {
                 // It tells whether the identity can be used, and is used for nothing else yet.
                 same.client
@@ -130,6 +145,7 @@ impl Held {
         };
         Ok(Self {
             client,
+            is_kept: kept.is_some(),
             fixed,
             origins,
             identities,
@@ -171,6 +187,13 @@ fn build(
             _ => builder.retired_identity(identity.clone()),
         };
     }
+    builder = match &credentials.dpop_key {
+        None => builder,
+        Some(DpopKeyAt::File(path)) => builder.dpop_key(identity::dpop_key("dpop-key", path)?),
+        Some(DpopKeyAt::Memory(_)) => {
+            builder.dpop_key(DpopKey::generate().map_err(Failure::usage)?)
+        }
+    };
     for (name, scope) in &fixed.scopes {
         let origin = format!("https://{name}").parse().map_err(Failure::usage)?;
         builder = builder.proof_scope_for(origin, (*scope).into());

@@ -2,24 +2,31 @@
 //!
 //! - [`options`]: what the command line and the configuration file say;
 //! - [`clients`]: the connections outwards, shared by origins with the same certificate;
-//! - [`token`]: where the access token of a request comes from.
+//! - [`token`]: where the access token of a request comes from;
+//! - [`redirects`]: where an origin may not lead an agent.
 
 mod clients;
 mod options;
+mod redirects;
 mod token;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bowline::server::Routes;
-use bowline::{Body, Client, Error, RequestBoundProof};
+use bowline::token::Authorized;
+use bowline::{Body, Client, RequestBoundProof};
+use http::header::LOCATION;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
 use self::clients::Clients;
 pub(crate) use self::options::OriginOptions;
-use self::token::TokenSource;
+use self::token::Tokens;
 use super::body::RequestBody;
 use super::counts::Counts;
 use super::names::{Allowed, HostPort};
@@ -39,8 +46,33 @@ pub(crate) struct Origin {
     client: Client,
     /// Requests whose proof is for them alone.
     request_bound: Option<Routes>,
-    token: TokenSource,
+    /// The only requests that are passed on.
+    requests: Option<Routes>,
+    tokens: Tokens,
 }
+
+/// A request that may be sent, and what gives its token.
+pub(crate) struct Admitted(Option<Authorized>);
+
+/// A request was not answered.
+pub(crate) enum SendError {
+    /// The agent did not send all of its body.
+    Body(hyper::Error),
+    /// There is no token for it.
+    Token(bowline::token::Error),
+    /// The origin did not answer it.
+    Origin(bowline::Error),
+}
+
+/// Fields by which some servers take a request for one of another method.
+const OVERRIDES: [&str; 3] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
+
+/// A longer body is not kept for a second attempt with another token.
+const MAX_KEPT_BODY: u64 = 64 * 1024;
 
 impl Origins {
     /// Reads everything that the options name, to be [put into use](Self::put_into_use). What did not
@@ -56,13 +88,20 @@ impl Origins {
         make_undumpable()?;
         let settings = options.settings().map_err(Failure::usage)?;
         let clients = Clients::new(&settings, counts, former.map(|former| &former.clients))?;
-        let all = settings.into_iter().map(|setting| Origin {
-            client: clients.of(&setting).clone(),
-            name: setting.name,
-            request_bound: setting.request_bound,
-            token: setting.token,
-        });
-        let all: Vec<Origin> = all.collect();
+        let mut all = Vec::new();
+        for setting in settings {
+            let client = clients.of(&setting).clone();
+            let former = former.filter(|_| clients.is_kept(&setting));
+            let former = former.and_then(|former| former.find(&setting.name));
+            let former = former.map(|former| &former.tokens);
+            all.push(Origin {
+                tokens: Tokens::new(&setting.token, &setting.name, &client, former)?,
+                client,
+                name: setting.name,
+                request_bound: setting.request_bound,
+                requests: setting.requests,
+            });
+        }
         let allowed = all.iter().map(|origin| origin.name.clone()).collect();
         Ok(Self {
             allowed,
@@ -84,22 +123,71 @@ impl Origins {
         &self.allowed
     }
 
-    /// The files of private keys.
-    pub(crate) fn keys(&self) -> Vec<String> {
-        self.clients.keys()
+    /// The files of private keys, tokens and other secrets.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let mut secrets = self.clients.keys();
+        for origin in &self.all {
+            for file in origin.tokens.secrets() {
+                let file = file.display().to_string();
+                if !secrets.contains(&file) {
+                    secrets.push(file);
+                }
+            }
+        }
+        secrets
+    }
+
+    /// Whether the agents get tokens that they do not have.
+    pub(crate) fn have_tokens(&self) -> bool {
+        self.all.iter().any(|origin| origin.tokens.are_ambient())
     }
 
     /// # Errors
     /// 403: it is not allowed, or not any more.
     pub(crate) fn named(&self, name: &HostPort) -> Result<&Origin, Refused> {
-        let found = self.all.iter().find(|origin| origin.name == *name);
-        found.ok_or_else(|| {
+        self.find(name).ok_or_else(|| {
             Refused::new(
                 StatusCode::FORBIDDEN,
                 "not_allowed",
                 "this origin is not allowed: --allow names those that are",
             )
         })
+    }
+
+    /// An answer of `from` must not lead an agent to another origin whose token it would use there
+    /// (GW-7).
+    ///
+    /// # Errors
+    /// 502.
+    pub(crate) fn check_redirect(
+        &self,
+        from: &Origin,
+        answer: &Response<Body>,
+    ) -> Result<(), Refused> {
+        if !answer.status().is_redirection() {
+            return Ok(());
+        }
+        for location in answer.headers().get_all(LOCATION) {
+            let targets = redirects::readings(&from.name, location);
+            let others = targets.iter().filter(|target| **target != from.name);
+            let mut found = others.filter_map(|target| self.find(target));
+            if let Some(to) = found.find(|to| !to.tokens.takes_redirects_of(&from.name)) {
+                return Err(Refused::new(
+                    StatusCode::BAD_GATEWAY,
+                    "redirect",
+                    format!(
+                        "https://{} redirects to https://{}, whose token it does not have: if it \
+                         may, `redirects-from` in the token's table says so",
+                        from.name, to.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &HostPort) -> Option<&Origin> {
+        self.all.iter().find(|origin| origin.name == *name)
     }
 }
 
@@ -108,22 +196,86 @@ impl Origin {
         &self.name
     }
 
+    /// Whether the token of a request is exchanged for another.
+    pub(crate) fn exchanges(&self) -> bool {
+        self.tokens.exchanges()
+    }
+
+    /// Whether a request may be sent here, by its fields as they came: a `Connection` option could
+    /// take out what is to be checked. Takes out what is for this egress alone.
+    ///
+    /// # Errors
+    /// 401 or 403.
+    pub(crate) fn admit(&self, parts: &mut Parts) -> Result<Admitted, Refused> {
+        let authorized = self.tokens.admit(&self.name, &mut parts.headers)?;
+        Ok(Admitted(authorized))
+    }
+
+    /// # Errors
+    /// 403: configuration does not let this request pass, or not in every way that its path can be
+    /// read (GW-7).
+    pub(crate) fn check(&self, request: &Parts) -> Result<(), Refused> {
+        match &self.requests {
+            Some(requests) if !requests.surely_contain(request) => Err(Refused::new(
+                StatusCode::FORBIDDEN,
+                "requests",
+                format!(
+                    "{}: this request is not among those that may pass (--requests)",
+                    self.name
+                ),
+            )),
+            // Some servers take these for the method (RFC 9110 does not).
+            Some(_)
+                if OVERRIDES
+                    .iter()
+                    .any(|name| request.headers.contains_key(*name)) =>
+            {
+                Err(Refused::new(
+                    StatusCode::FORBIDDEN,
+                    "requests",
+                    format!(
+                        "{}: a field of this request names another method, and not all requests may \
+                         pass (--requests)",
+                        self.name
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Sends a request, whose URI names this origin and whose fields were checked.
     pub(crate) async fn send(
         &self,
+        Admitted(authorized): Admitted,
         mut parts: Parts,
         body: RequestBody,
-    ) -> Result<Response<Body>, Error> {
-        match self.token {
-            // It is in the request, or there is none: discovery needs that (GW-7).
-            TokenSource::Caller => {}
-        }
+    ) -> Result<Response<Body>, SendError> {
         if let Some(routes) = &self.request_bound
             && routes.contain(&parts)
         {
             parts.extensions.insert(RequestBoundProof);
         }
-        self.client.send(Request::from_parts(parts, body)).await
+        let Some(authorized) = authorized else {
+            // The token is in the request, or there is none: discovery needs that (GW-7).
+            let sent = self.client.send(Request::from_parts(parts, body)).await;
+            return sent.map_err(SendError::Origin);
+        };
+        let size = HttpBody::size_hint(&body).exact();
+        let sent = match size.filter(|bytes| *bytes <= MAX_KEPT_BODY) {
+            Some(_) => {
+                let body = body.collect().await.map_err(SendError::Body)?;
+                match body.trailers() {
+                    Some(_) => authorized.send_once(Request::from_parts(parts, body)).await,
+                    None => {
+                        let body = Full::new(body.to_bytes());
+                        authorized.send(Request::from_parts(parts, body)).await
+                    }
+                }
+            }
+            None => authorized.send_once(Request::from_parts(parts, body)).await,
+        };
+        sent.map_err(SendError::Token)
     }
 }
 
@@ -135,9 +287,10 @@ pub(crate) fn files(options: &OriginOptions) -> Vec<PathBuf> {
     for setting in &settings {
         let of = &setting.credentials;
         let all = [Some(&of.cert), Some(&of.key), of.cacert.as_ref()];
-        for file in all.into_iter().flatten() {
-            if !files.contains(file) {
-                files.push(file.clone());
+        let all = all.into_iter().flatten().map(PathBuf::as_path);
+        for file in all.chain(setting.token.files()) {
+            if !files.iter().any(|known| known == file) {
+                files.push(file.to_owned());
             }
         }
     }
@@ -152,10 +305,17 @@ pub(crate) fn describe(options: &OriginOptions) -> Value {
             "url": format!("https://{}", setting.name),
             "proof_scope": setting.proof_scope.name(),
             "request_bound": setting.request_bound.is_some(),
+            "requests": setting.requests.is_some(),
             "token": setting.token.name(),
         })
     });
     origins.collect()
+}
+
+/// The hash of what a file holds.
+fn hash(path: &Path) -> Option<[u8; 32]> {
+    let content = std::fs::read(path).ok()?;
+    digest(&SHA256, &content).as_ref().try_into().ok()
 }
 
 /// No other process of this user may read keys from this one's memory.

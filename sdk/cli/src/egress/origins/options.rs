@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bowline::server::Routes;
 use clap::{Args, ValueEnum};
 
-use super::token::TokenSource;
+use super::token::TokenSetting;
 use crate::egress::names::HostPort;
 use crate::table::{Fields, Table};
 use crate::values::{Pattern, ProofScope, routes};
@@ -34,11 +34,21 @@ pub(crate) struct OriginOptions {
     /// (repeatable; `!` takes out)
     #[arg(long, value_name = "PATTERN")]
     pub(crate) request_bound: Vec<Pattern>,
+    /// The only requests that are passed on: 'GET *', '/mcp/*'. A path that could be read in another
+    /// way, too, is not (repeatable; `!` takes out) [default: all]
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) requests: Vec<Pattern>,
     /// An allowed origin with settings of its own, of which the others are those of the options:
     /// { url = "https://api.example.com", proof-scope = "request" }. In the file an [[origin]] table;
-    /// its keys are url, cert, key, cacert, proof-scope, request-bound and token (repeatable)
+    /// its keys are url, cert, key, cacert, proof-scope, request-bound, requests and token
+    /// (repeatable)
     #[arg(long, value_name = "TABLE")]
     pub(crate) origin: Vec<Table>,
+    /// Where the access tokens for an allowed origin come from, so that the agent has none:
+    /// [ORIGIN=]file:PATH, or [ORIGIN=]refresh:SEED with a refresh token (repeatable; without ORIGIN=
+    /// where one origin is allowed). Others are in [[origin]] tables
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) token_source: Vec<String>,
 }
 
 /// An origin as it is to be.
@@ -47,7 +57,9 @@ pub(super) struct Setting {
     pub(super) credentials: Credentials,
     pub(super) proof_scope: ProofScope,
     pub(super) request_bound: Option<Routes>,
-    pub(super) token: TokenSource,
+    /// `None`: all.
+    pub(super) requests: Option<Routes>,
+    pub(super) token: TokenSetting,
 }
 
 /// The files by which this end and the origins authenticate each other.
@@ -56,6 +68,16 @@ pub(super) struct Credentials {
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
     pub(super) cacert: Option<PathBuf>,
+    /// For tokens that are bound to one.
+    pub(super) dpop_key: Option<DpopKeyAt>,
+}
+
+/// Where a DPoP key is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum DpopKeyAt {
+    File(PathBuf),
+    /// In memory, for this origin alone.
+    Memory(HostPort),
 }
 
 impl OriginOptions {
@@ -82,13 +104,18 @@ impl OriginOptions {
             if settings.iter().all(|known| known.name != name) {
                 let request_bound = patterns("--request-bound", &self.request_bound)?;
                 settings.push(Setting {
-                    credentials: self.credentials(None, &name)?,
+                    credentials: self.credentials(None, &name, None)?,
                     name,
                     proof_scope: self.proof_scope,
                     request_bound,
-                    token: TokenSource::default(),
+                    requests: patterns("--requests", &self.requests)?,
+                    token: TokenSetting::default(),
                 });
             }
+        }
+        for text in &self.token_source {
+            give_source(&mut settings, text)
+                .map_err(|error| format!("--token-source {text}: {error}"))?;
         }
         match settings.is_empty() {
             true => Err("no origin is allowed: name one with --allow".to_owned()),
@@ -104,6 +131,7 @@ impl OriginOptions {
             "cacert",
             "proof-scope",
             "request-bound",
+            "requests",
             "token",
         ])?;
         let url = fields.text("url")?;
@@ -119,31 +147,31 @@ impl OriginOptions {
             Some(text) => ProofScope::from_str(text, false)
                 .map_err(|_| "`proof-scope` is connection, request or adaptive")?,
         };
-        let request_bound = match fields.texts("request-bound")? {
-            None => self.request_bound.clone(),
-            Some(texts) => texts
-                .into_iter()
-                .map(str::parse)
-                .collect::<Result<Vec<Pattern>, String>>()
-                .map_err(|error| format!("`request-bound`: {error}"))?,
-        };
-        let token = match fields.table("token", &TokenSource::KEYS)? {
-            None => TokenSource::default(),
-            Some(source) => {
-                TokenSource::read(source).map_err(|error| format!("`token`: {error}"))?
-            }
+        let request_bound = read_patterns(fields, "request-bound", &self.request_bound)?;
+        let requests = read_patterns(fields, "requests", &self.requests)?;
+        let token = TokenSetting::read(fields, &name)?;
+        let dpop_key = match token.server().and_then(|server| server.dpop.as_ref()) {
+            None => None,
+            Some(Some(path)) => Some(DpopKeyAt::File(path.clone())),
+            Some(None) => Some(DpopKeyAt::Memory(name.clone())),
         };
         Ok(Setting {
-            credentials: self.credentials(Some(fields), &name)?,
+            credentials: self.credentials(Some(fields), &name, dpop_key)?,
             name,
             proof_scope,
             request_bound: patterns("request-bound", &request_bound)?,
+            requests: patterns("requests", &requests)?,
             token,
         })
     }
 
     /// A table's own, or those of the options. A certificate goes with its key.
-    fn credentials(&self, own: Option<Fields<'_>>, name: &HostPort) -> Result<Credentials, String> {
+    fn credentials(
+        &self,
+        own: Option<Fields<'_>>,
+        name: &HostPort,
+        dpop_key: Option<DpopKeyAt>,
+    ) -> Result<Credentials, String> {
         let own = |key| match own {
             None => Ok(None),
             Some(fields) => fields.text(key).map(|path| path.map(PathBuf::from)),
@@ -160,7 +188,42 @@ impl OriginOptions {
             cert: cert.ok_or_else(|| missing("--cert"))?,
             key: key.ok_or_else(|| missing("--key"))?,
             cacert: own("cacert")?.or_else(|| self.cacert.clone()),
+            dpop_key,
         })
+    }
+}
+
+/// `--token-source`, of the origin that it names, or else of the only one.
+fn give_source(settings: &mut [Setting], text: &str) -> Result<(), String> {
+    let (origin, source) = TokenSetting::parse(text)?;
+    let setting = match (origin, &mut *settings) {
+        (None, [one]) => one,
+        (None, _) => return Err("several origins are allowed: write ORIGIN= before it".to_owned()),
+        (Some(name), all) => all
+            .iter_mut()
+            .find(|setting| setting.name == name)
+            .ok_or_else(|| format!("https://{name} is not allowed: --allow https://{name}"))?,
+    };
+    if setting.token != TokenSetting::Caller {
+        return Err("the origin has a token source already".to_owned());
+    }
+    setting.token = source.setting(&setting.name)?;
+    Ok(())
+}
+
+/// A table's own, or those of the option.
+fn read_patterns(
+    fields: Fields<'_>,
+    key: &str,
+    option: &[Pattern],
+) -> Result<Vec<Pattern>, String> {
+    match fields.texts(key)? {
+        None => Ok(option.to_vec()),
+        Some(texts) => texts
+            .into_iter()
+            .map(str::parse)
+            .collect::<Result<_, String>>()
+            .map_err(|error| format!("`{key}`: {error}")),
     }
 }
 

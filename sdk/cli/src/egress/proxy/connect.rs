@@ -113,7 +113,10 @@ impl Proxy {
         let mut line = self.line(&request);
         let checked = names::check_intercepted(on, &head(&request));
         let answered = match checked.and_then(|()| settings.origins.named(&on.connect)) {
-            Ok(origin) => self.pass(origin, request, &mut line.note).await,
+            Ok(origin) => {
+                let note = &mut line.note;
+                self.pass(&settings, origin, request, note).await
+            }
             Err(refused) => Err(refused),
         };
         self.answer(line, answered)

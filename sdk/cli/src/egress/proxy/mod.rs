@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use bowline::ErrorKind;
 use bowline::client::Proxies;
 use bowline::request::Http2Only;
+use bowline::token::{self, OAuthErrorCode};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
@@ -31,7 +32,7 @@ use super::counts::Counts;
 use super::credential::Credential;
 use super::fields;
 use super::names::{self, HostPort};
-use super::origins::{Origin, Origins};
+use super::origins::{Origin, Origins, SendError};
 use super::tunnels::TunnelPolicy;
 use crate::ops::access::{InFlight, Line, LoggedBody, Note};
 use crate::ops::metric_names::{MetricNames, metric_names};
@@ -227,7 +228,7 @@ impl Proxy {
             self.connect(&settings, request, entrance).await
         } else {
             match origin_of(&settings, &request, entrance) {
-                Ok(origin) => self.pass(origin, request, &mut line.note).await,
+                Ok(origin) => self.pass(&settings, origin, request, &mut line.note).await,
                 Err(refused) => Err(refused),
             }
         };
@@ -271,6 +272,7 @@ impl Proxy {
     /// Passes a request on to `origin`, which was checked.
     async fn pass(
         &self,
+        settings: &Settings,
         origin: &Origin,
         request: Request<Incoming>,
         note: &mut Note,
@@ -278,9 +280,11 @@ impl Proxy {
         note.origin = Some(origin.name().to_string());
         let (mut parts, body) = request.into_parts();
         names::check_upgrade(&parts.headers)?;
+        let admitted = origin.admit(&mut parts)?;
         fields::check_reserved(&parts.headers)?;
         fields::strip_request(&mut parts.headers);
         parts.uri = uri(origin.name(), &parts.uri)?;
+        origin.check(&parts)?;
         parts.version = Version::HTTP_11;
         // Nothing that hyper knows of the agent's connection is for the one to the origin.
         parts.extensions.clear();
@@ -288,8 +292,9 @@ impl Proxy {
             parts.extensions.insert(Http2Only);
         }
         self.counts.requests.add();
-        let sent = origin.send(parts, RequestBody(body)).await;
-        let response = sent.map_err(|error| failed(origin.name(), &error))?;
+        let sent = origin.send(admitted, parts, RequestBody(body)).await;
+        let response = sent.map_err(|error| failed(origin, &error))?;
+        settings.origins.check_redirect(origin, &response)?;
         let (mut parts, body) = response.into_parts();
         if parts.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             // The agent would show an origin what is for its proxy.
@@ -361,15 +366,51 @@ fn is_grpc(request: &Parts) -> bool {
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-fn failed(origin: &HostPort, error: &bowline::Error) -> Refused {
-    let (status, reason) = match error.kind() {
+fn failed(origin: &Origin, error: &SendError) -> Refused {
+    let (status, reason, text) = match error {
+        SendError::Body(error) => (
+            StatusCode::BAD_REQUEST,
+            "request",
+            format!("the request's body broke off: {error}"),
+        ),
+        SendError::Origin(error) => {
+            let (status, reason) = of_client(error);
+            (status, reason, error.to_string())
+        }
+        SendError::Token(error) => {
+            let (status, reason) = of_source(origin, error);
+            (status, reason, error.to_string())
+        }
+    };
+    let name = origin.name();
+    tracing::warn!("{name}: {text}");
+    Refused::new(status, reason, format!("{name}: {text}"))
+}
+
+fn of_client(error: &bowline::Error) -> (StatusCode, &'static str) {
+    match error.kind() {
         ErrorKind::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
         ErrorKind::InvalidRequest
         | ErrorKind::PlaintextRefused
         | ErrorKind::InvalidToken
         | ErrorKind::RequestBody => (StatusCode::BAD_REQUEST, "request"),
         _ => (StatusCode::BAD_GATEWAY, "origin"),
-    };
-    tracing::warn!("{origin}: {error}");
-    Refused::new(status, reason, format!("{origin}: {error}"))
+    }
+}
+
+fn of_source(origin: &Origin, error: &token::Error) -> (StatusCode, &'static str) {
+    use OAuthErrorCode::{InvalidGrant, InvalidRequest, InvalidScope, InvalidTarget};
+    use token::ErrorKind::{Expired, Refused, Request, Unavailable};
+    match (error.kind(), error.client()) {
+        // There was a token.
+        (Request, Some(error)) => of_client(error),
+        (Unavailable, _) => (StatusCode::SERVICE_UNAVAILABLE, "token_source"),
+        // The token that was to be exchanged.
+        (Expired | Refused(InvalidGrant | InvalidRequest | InvalidScope | InvalidTarget), _)
+            if origin.exchanges() =>
+        {
+            (StatusCode::FORBIDDEN, "exchange")
+        }
+        _ => (StatusCode::BAD_GATEWAY, "token_source"),
+    }
 }

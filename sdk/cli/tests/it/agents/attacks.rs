@@ -4,68 +4,17 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
-use super::{Running, World, stderr};
+use super::{Running, Service, World, stderr};
 
 const URL: &str = "RESTLESS_URL";
 const TOKEN: &str = "RESTLESS_TOKEN";
 /// Only ends tests that hang.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A `bowline egress` of this world's agent.
-pub(super) struct Service {
-    /// Ended when it is dropped.
-    _child: Child,
-    /// What it listens on, as it says.
-    pub(super) listening: String,
-    log: Arc<Mutex<String>>,
-}
-
-impl Service {
-    pub(super) async fn start(world: &World, options: &[&str]) -> Self {
-        let origin = world.server.origin();
-        let mut child = world
-            .bowline("egress")
-            .args(["--allow", &origin, "--upstream", &origin])
-            .args(options)
-            .env("BOWLINE_LOG_LEVEL", "warn")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the command runs");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let listening = loop {
-            let line = lines.next_line().await.expect("text").expect("a line");
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                break rest.split(',').next().expect("an address").to_owned();
-            }
-        };
-        let log: Arc<Mutex<String>> = Arc::default();
-        let kept = log.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                kept.lock().expect("the lock").push_str(&line);
-            }
-        });
-        Self {
-            _child: child,
-            listening,
-            log,
-        }
-    }
-
-    /// Waits until its log has this text so many times.
-    pub(super) async fn logs(&self, text: &str, times: usize) {
-        until(|| self.log.lock().expect("the lock").matches(text).count() >= times).await;
-    }
-}
 
 /// The name that a page was loaded from leads to loopback by now (DNS rebinding): its requests
 /// reach the listener, and their `Host` is the page's.
@@ -73,9 +22,10 @@ impl Service {
 async fn a_page_whose_name_was_rebound_to_loopback_gets_421() {
     const PAGE: &str = "rebound.example";
     let world = World::new("attack-page");
-    let service = Service::start(&world, &["--listen", "127.0.0.1:0"]).await;
+    let origin = world.server.origin();
+    let service = Service::on_port(&mut world.egress(&["--upstream", &origin])).await;
     let running = Running::start(&mut world.run(&[])).await;
-    for proxy in [&service.listening, &running.proxy] {
+    for proxy in [&service.address, &running.proxy] {
         let proxy: SocketAddr = proxy.parse().expect("an address");
         let page = reqwest::Client::builder()
             .no_proxy()
@@ -100,7 +50,7 @@ async fn a_page_whose_name_was_rebound_to_loopback_gets_421() {
     }
     assert_eq!(world.server.counts().requests, 0);
     // By its own name the service is there.
-    let own = format!("http://{}/", service.listening);
+    let own = format!("http://{}/", service.address);
     let direct = reqwest::Client::builder().no_proxy().build();
     let response = direct.expect("a client").get(own).send().await;
     assert_eq!(response.expect("a response").status(), StatusCode::OK);
@@ -331,11 +281,4 @@ async fn until(holds: impl Fn() -> bool) {
     };
     let waited = tokio::time::timeout(PATIENCE, waiting).await;
     waited.expect("it never holds");
-}
-
-/// A command as another user.
-pub(super) fn as_user(program: &str, uid: u32) -> Command {
-    let mut command = Command::new(program);
-    command.uid(uid).gid(uid).stdin(Stdio::null());
-    command
 }

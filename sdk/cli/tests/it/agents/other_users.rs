@@ -8,8 +8,9 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use super::attacks::{Service, as_user};
-use super::{Running, World, stderr};
+use tokio::process::Command;
+
+use super::{Running, Service, World, stderr};
 
 /// Users without a name and without a file. Not 65534, as which foreign users are shown.
 const USER: u32 = 65_533;
@@ -51,6 +52,13 @@ async fn curl(uid: u32, arguments: &[&str]) -> Output {
         .expect("curl is missing")
 }
 
+/// A command as another user.
+fn as_user(program: &str, uid: u32) -> Command {
+    let mut command = Command::new(program);
+    command.uid(uid).gid(uid).stdin(Stdio::null());
+    command
+}
+
 /// What the egress says of a caller that it cut off.
 const CLOSED: &str = "a connection of another user was closed";
 
@@ -89,7 +97,9 @@ async fn another_user_is_cut_off_at_the_socket_even_where_its_mode_lets_all_in()
     assert_root();
     let world = World::new("users-socket");
     let socket = world.scratch.0.join("egress.sock").display().to_string();
-    let service = Service::start(&world, &["--listen", &format!("unix:{socket}")]).await;
+    let listen = format!("unix:{socket}");
+    let mut command = world.egress(&["--upstream", &world.server.origin(), "--listen", &listen]);
+    let service = Service::start(command.env("BOWLINE_LOG_LEVEL", "warn")).await;
     let arguments = ["--unix-socket", &*socket, "http://localhost/"];
     // As it is made, others cannot even connect.
     assert_eq!(curl(USER, &arguments).await.status.code(), Some(7));
@@ -255,7 +265,7 @@ async fn run_as_the_first_process_of_a_pid_namespace() {
     let run = world.run(&[]);
     let run = run.as_std();
     let script = "echo $(cat /proc/1/comm) $PPID; (setsid sleep 1000 &); exit 4";
-    let mut command = tokio::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     command
         .args(["--fork", "--kill-child", "--pid", "--mount-proc"])
         .arg(run.get_program())
@@ -280,10 +290,10 @@ async fn run_as_the_first_process_of_a_pid_namespace() {
 async fn where_the_kernel_does_not_say_whose_a_connection_is_a_password_is_needed() {
     assert_root();
     let world = World::new("users-unknown");
-    let in_namespace = |command: &tokio::process::Command, more: &[&str]| {
+    let in_namespace = |command: &Command, more: &[&str]| {
         let command = command.as_std();
         let script = "mount -t proc -o subset=pid proc /proc && exec \"$@\"";
-        let mut outer = tokio::process::Command::new("unshare");
+        let mut outer = Command::new("unshare");
         outer
             .args([
                 "--fork",
@@ -328,7 +338,7 @@ async fn where_the_kernel_does_not_say_whose_a_connection_is_a_password_is_neede
 }
 
 /// Until all that held its pipes is gone.
-async fn ended(mut command: tokio::process::Command) -> Output {
+async fn ended(mut command: Command) -> Output {
     // Only ends tests that hang.
     let patience = std::time::Duration::from_secs(60);
     let output = tokio::time::timeout(patience, command.output()).await;

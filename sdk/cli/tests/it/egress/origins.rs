@@ -108,6 +108,44 @@ async fn the_token_of_one_origin_cannot_be_used_with_the_certificate_of_another(
     service.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn gw_7_only_the_requests_that_may_pass_do_however_their_path_is_read() {
+    let world = World::new("origins-requests");
+    let file = world.file("egress.toml");
+    let requests = "requests = [\"/mcp/*\", \"GET /health\", \"!/mcp/admin/*\"]";
+    std::fs::write(&file, table(&world, requests)).expect("the file");
+    let service = Service::on_port(world.bare("egress").arg("--config").arg(&file)).await;
+    let host = authority(&world.server.origin());
+    let mut passed = 0;
+    for (method, path, passes) in [
+        ("POST", "/mcp", true),
+        ("POST", "/mcp/tools?x=/../y", true),
+        ("GET", "/health", true),
+        ("HEAD", "/health", true),
+        ("POST", "/health", false),
+        ("GET", "/", false),
+        ("GET", "/mcpx", false),
+        ("GET", "/mcp/../other", false),
+        ("GET", "/mcp/%2e%2e/other", false),
+        ("GET", "/mcp/..%2fother", false),
+        ("GET", "/mcp//x", false),
+        ("GET", "/mcp/;/x", false),
+        ("GET", "/mcp/admin/users", false),
+        ("GET", "/mcp/%61dmin/users", false),
+        ("OPTIONS", "/other", false),
+    ] {
+        let target = format!("http://{host}{path}");
+        let answer = service
+            .say(&request(method, &target, &host, &world.token()))
+            .await;
+        let status = if passes { "200" } else { "403" };
+        assert_eq!(&answer[9..12], status, "{method} {path}: {answer}");
+        passed += u64::from(passes);
+    }
+    assert_eq!(world.server.counts().requests, passed);
+    service.end().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_used_is_named() {
     let world = World::new("origins-wrong");
@@ -131,7 +169,7 @@ async fn what_cannot_be_used_is_named() {
         ),
         (
             table(&world, "token = { source = \"elsewhere\" }"),
-            &["`token`: `source` is \"caller\""],
+            &["`token`: `source` is one of caller, file"],
         ),
         (
             table(&world, "token = \"caller\""),

@@ -43,6 +43,21 @@ impl Drop for Dropped {
     }
 }
 
+/// Tells how a body has ended, also where a reset stream ends its handler before that has looked.
+struct BodyEnd(mpsc::UnboundedSender<&'static str>, &'static str);
+
+impl BodyEnd {
+    fn is(&mut self, end: &'static str) {
+        self.1 = end;
+    }
+}
+
+impl Drop for BodyEnd {
+    fn drop(&mut self) {
+        let _ = self.0.send(self.1);
+    }
+}
+
 /// `/events` sends one event and then nothing; `/upload` tells how its body has ended.
 fn routes(told: mpsc::UnboundedSender<&'static str>) -> Router {
     let dropped = told.clone();
@@ -62,18 +77,17 @@ fn routes(told: mpsc::UnboundedSender<&'static str>) -> Router {
                 .expect("a response")
         }
     };
-    let upload = move |body: Body| {
-        let told = told.clone();
+    let upload = move |mut body: Body| {
+        let mut end = BodyEnd(told.clone(), "broken");
         async move {
-            let mut body = body;
-            let _ = told.send("begun");
-            loop {
-                match body.frame().await {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) => return told.send("broken").is_ok().to_string(),
-                    None => return told.send("whole").is_ok().to_string(),
+            let _ = end.0.send("begun");
+            while let Some(frame) = body.frame().await {
+                if frame.is_err() {
+                    return "broken";
                 }
             }
+            end.is("whole");
+            "whole"
         }
     };
     Router::new()

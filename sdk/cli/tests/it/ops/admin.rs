@@ -22,7 +22,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    pub(super) fn in_(scene: &Scene) -> Self {
+    pub(crate) fn in_(scene: &Scene) -> Self {
         Self {
             path: scene.path("admin.sock"),
         }
@@ -39,7 +39,7 @@ impl Admin {
     }
 
     /// Waits until the metrics have this line.
-    async fn counts(&self, line: &str) {
+    pub(crate) async fn counts(&self, line: &str) {
         let mut last = String::new();
         let there = async {
             loop {

@@ -1,10 +1,14 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 
 const A: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const B: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 fn keys(lines: &[&str]) -> Result<TicketKeys, TlsError> {
-    TicketKeys::parse(lines.join("\n").as_bytes(), "keys")
+    let keys = key_lines::parse(lines.join("\n").as_bytes()).map_err(wrong)?;
+    TicketKeys::new(&keys, "keys")
 }
 
 #[test]

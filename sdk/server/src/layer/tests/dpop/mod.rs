@@ -1,6 +1,8 @@
 //! DPoP at the layer: what passes, and for every check a request that fails it and no other.
 
 mod nonces;
+#[cfg(feature = "redis")]
+mod redis;
 mod replay;
 
 use bowline_proof::dpop::DpopCheck;
