@@ -36,6 +36,9 @@ struct Options {
     /// Measure briefly, to see that it works. The figures then mean little.
     #[arg(long)]
     quick: bool,
+    /// Count every round, whatever else the machine does.
+    #[arg(long)]
+    busy: bool,
     /// Write the table to this file, with date, machine and command; not with --quick.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
@@ -54,6 +57,13 @@ const PARTS: [(Alpn, usize); 4] = [
 
 /// A round counts only if other programs had no more than this share of the machine.
 const QUIET: f64 = 0.05;
+
+struct Length {
+    rounds: usize,
+    turn: Duration,
+    /// Whether rounds count in which the machine does other work.
+    any: bool,
+}
 
 /// The turns of each contender, in the order of [`proxies::CONTENDERS`].
 type Turns = Vec<Vec<Turn>>;
@@ -77,7 +87,12 @@ fn main() {
         let mut results = Vec::new();
         for (alpn, tasks) in PARTS {
             eprintln!("# {alpn:?}, {tasks} at a time: {rounds} rounds");
-            results.push(measure(&agent, &proxies, alpn, tasks, rounds, turn).await);
+            let length = Length {
+                rounds,
+                turn,
+                any: options.busy,
+            };
+            results.push(measure(&agent, &proxies, alpn, tasks, length).await);
         }
         proxies.assert_verified();
         results
@@ -95,9 +110,9 @@ async fn measure(
     proxies: &Proxies,
     alpn: Alpn,
     tasks: usize,
-    rounds: usize,
-    turn: Duration,
+    length: Length,
 ) -> Turns {
+    let Length { rounds, turn, any } = length;
     let mut contenders = Vec::new();
     for proxy in &proxies.all {
         let mut callers = load::callers(agent, proxy.port, alpn, tasks).await;
@@ -107,7 +122,9 @@ async fn measure(
     }
     let (mut round, mut disturbed) = (0, 0);
     while round < rounds {
-        proxies.wait_until_quiet().await;
+        if !any {
+            proxies.wait_until_quiet().await;
+        }
         let before = proxies.machine();
         let mut of_this_round = Vec::new();
         for index in 0..contenders.len() {
@@ -115,7 +132,7 @@ async fn measure(
             let (proxy, callers, _) = &mut contenders[at];
             of_this_round.push((at, load::turn(callers, proxy, turn).await));
         }
-        if before.others_share(&proxies.machine()) > QUIET {
+        if !any && before.others_share(&proxies.machine()) > QUIET {
             disturbed += 1;
             continue;
         }
