@@ -75,7 +75,7 @@ npm folder:
         && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; }
 
 # What takes too long for every change, or comes from outside. Summaries go to docs/evidence/, for a commit.
-nightly: mcp-suite agents load idle-sockets beside-nginx leaks chaos seeds redis-restarts soak publishable
+nightly: mcp-suite mcp-suite-server agents load idle-sockets beside-nginx leaks chaos seeds redis-restarts soak publishable
 
 # Whether each package builds from what would be uploaded, and the facade with the oldest Rust that users may have.
 publishable:
@@ -88,6 +88,12 @@ mcp-suite: (npm "mcp-suite")
     cargo build -p bowline-conformance-mcp-client -p bowline-cli
     mkdir -p docs/evidence
     python3 conformance/mcp-suite/run.py target/debug/bowline-conformance-mcp-client target/debug/bowline docs/evidence/mcp-suite.md
+
+# The suite's server scenarios against a server on the Python SDK, directly and through `bowline egress` and `bowline ingress`.
+mcp-suite-server: parts-python (npm "mcp-suite")
+    cargo build -p bowline-cli
+    mkdir -p docs/evidence
+    python3 conformance/mcp-suite/run_server.py target/debug/bowline "{{ parts_python }}" docs/evidence/mcp-suite-server.md
 
 # All agents that know nothing of bowline, below `bowline run`: one table. Needs Go and Java (Debian: golang-go, openjdk-17-jdk-headless).
 agents: parts-python (npm "agents")

@@ -78,12 +78,15 @@ def egress_differences(revision, stock, through, carried):
             yield f"{revision}: {name}: the egress carried no request"
 
 
-def suite(command, revision):
+def command_of_suite():
     arch = "arm64" if platform.machine() == "aarch64" else "x64"
     modules = HERE / "node_modules"
+    return [str(modules / f"node-linux-{arch}/bin/node"), str(modules / "@modelcontextprotocol/conformance/dist/index.js")]
+
+
+def suite(command, revision):
     command = [
-        str(modules / f"node-linux-{arch}/bin/node"),
-        str(modules / "@modelcontextprotocol/conformance/dist/index.js"),
+        *command_of_suite(),
         *("client", "--requirements", revision),
         *("--command", command),
     ]
