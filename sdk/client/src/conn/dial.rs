@@ -100,9 +100,12 @@ impl Connector {
             // leads to another one: nothing was said on this connection, so nothing is lost.
             Err(error) if ended_early(&error) => {
                 tracing::debug!(origin = %destination.origin, %error, "connecting once more");
-                let socket = self.reach(&destination.origin).await?;
+                let Ok(socket) = self.reach(&destination.origin).await else {
+                    return Err(error);
+                };
                 started = Instant::now();
-                self.handshake(&destination.origin, config, socket).await?
+                let again = self.handshake(&destination.origin, config, socket).await;
+                again.map_err(|_| error)?
             }
             handshake => handshake?,
         };
