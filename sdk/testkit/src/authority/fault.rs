@@ -103,6 +103,8 @@ impl Service<Request<Incoming>> for FaultService {
 pub(super) struct FaultControl {
     fault: watch::Sender<InjectedFault>,
     pub(super) held: watch::Sender<usize>,
+    /// Requests whose caller has given up while they were held.
+    pub(super) given_up: watch::Sender<usize>,
 }
 
 impl FaultControl {
@@ -110,6 +112,7 @@ impl FaultControl {
         Self {
             fault: watch::Sender::new(InjectedFault::None),
             held: watch::Sender::new(0),
+            given_up: watch::Sender::new(0),
         }
     }
 
@@ -129,9 +132,14 @@ impl FaultControl {
             return now;
         }
         self.held.send_modify(|held| *held += 1);
-        let _held = HeldRequest(&self.held);
+        let mut held = HeldRequest {
+            control: self,
+            is_let_go: false,
+        };
         let mut fault = self.fault.subscribe();
-        match fault.wait_for(|fault| *fault != this).await {
+        let fault = fault.wait_for(|fault| *fault != this).await;
+        held.is_let_go = true;
+        match fault {
             Ok(fault) => *fault,
             // The sender is borrowed, so the channel cannot close meanwhile.
             Err(_) => InjectedFault::None,
@@ -140,11 +148,17 @@ impl FaultControl {
 }
 
 /// Lowers the count when dropped, so also for a caller that gives up.
-struct HeldRequest<'a>(&'a watch::Sender<usize>);
+struct HeldRequest<'a> {
+    control: &'a FaultControl,
+    is_let_go: bool,
+}
 
 impl Drop for HeldRequest<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|held| *held -= 1);
+        self.control.held.send_modify(|held| *held -= 1);
+        if !self.is_let_go {
+            self.control.given_up.send_modify(|requests| *requests += 1);
+        }
     }
 }
 

@@ -238,6 +238,19 @@ impl Authority {
         .await;
     }
 
+    /// Waits until so many callers have given up while their requests were held.
+    ///
+    /// # Panics
+    /// After 30 s.
+    pub async fn given_up(&self, requests: usize) {
+        until(
+            &self.state.faults.given_up,
+            "callers to give up",
+            |given_up| *given_up >= requests,
+        )
+        .await;
+    }
+
     /// Changes how long tokens are valid that are issued from now on.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.state.set_lifetime(lifetime);
