@@ -11,7 +11,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::{Request, Response, request};
 use hyper::body::Incoming;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Inner;
 use super::http1::{assemble, has_waited_too_long, persistence};
@@ -190,6 +190,15 @@ impl Exchange<'_> {
                     let next = self.not_answered(error, attempt, report, attempts);
                     checkout.broken();
                     body = next?;
+                    // A peer that refuses a stream has sent its SETTINGS before. The pool must know
+                    // them, or it would assign the same connection to the next attempt.
+                    if connection.facts.http() == HttpVersion::H2
+                        && !connection.wire.are_settings_acked()
+                    {
+                        let limit = client.pool.connector().timeouts.pool;
+                        let known = timeout(limit, connection.wire.settings_acked());
+                        let _ = Box::pin(known).await;
+                    }
                     continue;
                 }
             };
