@@ -122,7 +122,9 @@ pub use self::observed::{FailedCheck, Observed};
 pub use self::owner::OwnerClass;
 pub use self::proxies::{ProxyName, TrustedProxies};
 pub use self::requester::Requester;
-pub use self::reserved_fields::strip as strip_reserved_fields;
+pub use self::reserved_fields::{
+    override_method as overrides_method, strip as strip_reserved_fields,
+};
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{HttpService, ServeOptions, serve, serve_connection};
 pub use self::tls::{

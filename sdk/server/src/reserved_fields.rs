@@ -64,8 +64,9 @@ fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
     }
 }
 
-/// Whether a field would override the method for a server behind this one.
-pub(crate) fn override_method(headers: &HeaderMap) -> bool {
+/// Whether a field, such as `X-HTTP-Method-Override`, would override the method for a server behind
+/// this one, also with `_` for `-`.
+pub fn override_method(headers: &HeaderMap) -> bool {
     let mut names = headers.keys();
     names.any(|name| is_one_of(&METHOD_OVERRIDES, name.as_str()))
 }

@@ -21,6 +21,16 @@ pub fn loopback() -> TcpListener {
         .expect("a loopback port")
 }
 
+/// A port of 127.0.0.1 that was free a moment ago, for a process that cannot be given a socket.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    listener.local_addr().expect("a bound socket").port()
+}
+
 /// The origin by which clients know a server with a certificate for `localhost`.
 pub(crate) fn origin(addr: SocketAddr) -> String {
     format!("https://localhost:{}", addr.port())

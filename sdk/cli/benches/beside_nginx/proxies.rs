@@ -1,12 +1,12 @@
 //! nginx and the ingress, each with mutual TLS in front of the same service.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bowline_testkit::authority::AuthorityOptions;
+use bowline_testkit::net::free_port;
 
 use crate::QUIET;
 use crate::load::Agent;
@@ -250,11 +250,6 @@ fn ingress(folder: &Path, port: u16, issuer: &str) -> Running {
         .spawn()
         .expect("taskset runs");
     Running(child)
-}
-
-fn free_port() -> u16 {
-    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    socket.local_addr().expect("an address").port()
 }
 
 fn wait_for(is_there: impl Fn() -> bool) {

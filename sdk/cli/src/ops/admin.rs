@@ -206,43 +206,38 @@ fn typed(kind: &'static str, text: String) -> Response<Full<Bytes>> {
 }
 
 async fn serve_tcp(listener: TcpListener, service: Service) {
+    let accept = || async { listener.accept().await.map(|(stream, _)| stream) };
+    serve_all(accept, service).await;
+}
+
+async fn serve_unix(listener: UnixListener, service: Service) {
+    let accept = || async { listener.accept().await.map(|(stream, _)| stream) };
+    serve_all(accept, service).await;
+}
+
+async fn serve_all<IO, F>(accept: impl Fn() -> F, service: Service)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = std::io::Result<IO>>,
+{
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         // The semaphore is never closed.
         let place = places.clone().acquire_owned().await;
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match accept().await {
+            Ok(stream) => {
                 let service = service.clone();
                 tokio::spawn(async move {
                     let _place = place;
                     serve(stream, service).await;
                 });
             }
-            Err(error) => back_off(&error).await,
-        }
-    }
-}
-
-async fn serve_unix(listener: UnixListener, service: Service) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let place = places.clone().acquire_owned().await;
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let service = service.clone();
-                tokio::spawn(async move {
-                    let _place = place;
-                    serve(stream, service).await;
-                });
+            Err(error) => {
+                tracing::warn!(%error, "admin: accepting failed");
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
-            Err(error) => back_off(&error).await,
         }
     }
-}
-
-async fn back_off(error: &std::io::Error) {
-    tracing::warn!(%error, "admin: accepting failed");
-    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send, service: Service) {

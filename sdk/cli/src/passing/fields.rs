@@ -134,4 +134,4 @@ pub(crate) fn starts_like(name: &str, prefix: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -83,7 +83,7 @@ fn quoted(path: &Path) -> Result<OsString, Failure> {
 }
 
 /// A trust store of the type JKS (as the JDK's `sun.security.provider.JavaKeyStore` describes it).
-/// Its digest, under the usual password, is read by whoever gives one; Java needs none.
+/// It ends with a digest under the usual password. Java checks that only where a password is given.
 pub(super) fn trust_store<'a>(
     certificates: impl ExactSizeIterator<Item = &'a CertificateDer<'a>>,
     now: SystemTime,

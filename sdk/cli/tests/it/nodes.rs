@@ -83,17 +83,7 @@ impl Pair {
     async fn start_with(redis: Redis, options: &[&str]) -> Self {
         let (scene, upstream) = (Scene::new(), Upstream::echo());
         let (secrets, store) = (secrets(&scene), redis.url());
-        let shared = [
-            "--policy",
-            "follow",
-            "--external-origin",
-            ORIGIN,
-            "--node-secrets",
-            &secrets,
-            "--replay-store",
-            &store,
-        ];
-        let options = [&shared[..], options].concat();
+        let options = [&shared_options(&secrets, &store), options].concat();
         let one = scene.start(&upstream, &options).await;
         let two = scene.start(&upstream, &options).await;
         let ingresses = [one, two];
@@ -147,6 +137,20 @@ impl Pair {
         let request = with_token(&token).header(PROOF_HEADER, proof.header_value());
         http.get(request).await
     }
+}
+
+/// What all nodes of one service are told.
+fn shared_options<'a>(secrets: &'a str, store: &'a str) -> [&'a str; 8] {
+    [
+        "--policy",
+        "follow",
+        "--external-origin",
+        ORIGIN,
+        "--node-secrets",
+        secrets,
+        "--replay-store",
+        store,
+    ]
 }
 
 async fn connect(scene: &Scene, [one, two]: &[Ingress; 2]) -> [Http; 2] {

@@ -6,13 +6,12 @@
 #![allow(clippy::print_stdout, reason = "the figures are there to be read")]
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bowline_testkit::authority::TokenRequest;
-use bowline_testkit::net::loopback;
+use bowline_testkit::net::free_port;
 use bowline_testkit::peers::HaProxy;
 use bowline_testkit::pki::{KeyKind, Leaf};
 use http::{Method, Request, StatusCode};
@@ -24,6 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::agents::Service;
 use crate::ingress::fixture::*;
+use crate::support::replace_file;
 
 const AGENTS: usize = 20;
 const INGRESSES: usize = 4;
@@ -121,25 +121,12 @@ async fn agent(number: usize, egress: SocketAddr, origin: String, shared: Arc<Sh
     }
 }
 
-/// A port that was free a moment ago: a process that is restarted takes it again.
-fn free_port() -> SocketAddr {
-    loopback().local_addr().unwrap()
-}
-
 async fn ingress(scene: &Scene, upstream: &Upstream, at: SocketAddr) -> Ingress {
     let mut command = scene.command_without_listen(&upstream.url());
     command
         .args(["--listen", &at.to_string()])
         .args(scene.jwt_options());
     within(Ingress::spawn_logging(command, LOG)).await
-}
-
-fn replace(path: &Path, content: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    let new = path.with_extension("new");
-    std::fs::write(&new, content).unwrap();
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
-    std::fs::rename(new, path).unwrap();
 }
 
 /// Resident memory of the egress, with the number of requests that were answered before.
@@ -186,7 +173,9 @@ async fn ingresses_are_restarted_and_certificates_replaced_under_load_and_no_req
         request.into_body().collect().await.expect("a body");
         http::Response::new(whole("ok"))
     });
-    let places: Vec<_> = (0..INGRESSES).map(|_| free_port()).collect();
+    let places: Vec<_> = (0..INGRESSES)
+        .map(|_| SocketAddr::from(([127, 0, 0, 1], free_port())))
+        .collect();
     let mut ingresses = Vec::new();
     for at in &places {
         ingresses.push(ingress(&scene, &upstream, *at).await);
@@ -222,11 +211,11 @@ async fn ingresses_are_restarted_and_certificates_replaced_under_load_and_no_req
         if restarts % 3 == 0 {
             // The old one may still be in use while the new one is read: its tokens stay valid.
             let agent = scene.pki.client("agent", KeyKind::P256);
-            replace(&scene.path("agent-key.pem"), agent.key_pem());
-            replace(&scene.path("agent.pem"), agent.chain_pem());
+            replace_file(&scene.path("agent-key.pem"), agent.key_pem());
+            replace_file(&scene.path("agent.pem"), agent.chain_pem());
             let server = scene.pki.server(&["localhost"]);
-            replace(&scene.path("server.key"), server.key_pem());
-            replace(&scene.path("server.pem"), server.chain_pem());
+            replace_file(&scene.path("server.key"), server.key_pem());
+            replace_file(&scene.path("server.pem"), server.chain_pem());
             certificates += 1;
             egress
                 .logs("reloaded (a file has changed)", certificates)

@@ -198,6 +198,24 @@ pub(crate) fn page(text: &'static str) -> Router {
     Router::new().fallback(get(async move || text))
 }
 
+/// Puts a file in the place of another one in one step, and only this user can read it.
+pub(crate) fn replace_file(path: &Path, content: impl AsRef<[u8]>) {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let new = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new);
+    file.expect("a file")
+        .write_all(content.as_ref())
+        .expect("written");
+    std::fs::rename(new, path).expect("renamed");
+}
+
 /// The resident memory of a process.
 #[cfg(target_os = "linux")]
 pub(crate) fn resident_kib(process: u32) -> u64 {

@@ -100,22 +100,18 @@ impl Connector {
             // leads to another one: nothing was said on this connection, so nothing is lost.
             Err(error) if ended_early(&error) => {
                 tracing::debug!(origin = %destination.origin, %error, "connecting once more");
-                let Ok(socket) = self.reach(&destination.origin).await else {
-                    return Err(error);
-                };
-                started = Instant::now();
-                let again = self.handshake(&destination.origin, config, socket).await;
-                again.map_err(|_| error)?
+                let again = self.connect_again(&destination.origin, config);
+                let handshake;
+                (started, handshake) = again.await.map_err(|_| error)?;
+                handshake
             }
             handshake => handshake?,
         };
         if is_resumed(&stream) && asked.has_varied() {
             // Another handshake has had the other answer meanwhile.
-            let socket = self.reach(&destination.origin).await?;
-            started = Instant::now();
             let config = tls::without_resumption(config_of_origin);
-            (stream, certificate_request) =
-                self.handshake(&destination.origin, config, socket).await?;
+            let again = self.connect_again(&destination.origin, config);
+            (started, (stream, certificate_request)) = again.await?;
         }
         let took = started.elapsed();
         let resumed = is_resumed(&stream);
@@ -175,18 +171,23 @@ impl Connector {
         self.proxies.connect(last, &self.timeouts).await
     }
 
+    /// Another socket, and the handshake on it; when that has begun.
+    async fn connect_again(
+        &self,
+        origin: &Origin,
+        config: Arc<ClientConfig>,
+    ) -> Result<(Instant, Handshake), Error> {
+        let socket = self.reach(origin).await?;
+        let started = Instant::now();
+        Ok((started, self.handshake(origin, config, socket).await?))
+    }
+
     async fn handshake(
         &self,
         origin: &Origin,
         config: Arc<ClientConfig>,
         socket: TcpStream,
-    ) -> Result<
-        (
-            tokio_rustls::client::TlsStream<TcpStream>,
-            CertificateRequest,
-        ),
-        Error,
-    > {
+    ) -> Result<Handshake, Error> {
         let name =
             ServerName::try_from(crate::origin::server_name(origin).to_owned()).map_err(|e| {
                 Error::with_source(
@@ -294,6 +295,12 @@ fn facts(
         opened_at: SystemTime::now(),
     }
 }
+
+/// A connection after its TLS handshake, and what became of the client certificate in it.
+type Handshake = (
+    tokio_rustls::client::TlsStream<TcpStream>,
+    CertificateRequest,
+);
 
 /// Whether the peer has ended the connection within the handshake without an alert, which would say
 /// what is wrong.

@@ -215,9 +215,11 @@ impl Machine {
                     member.assign(now);
                     actions.push(Action::Assign(key_id, member.id, waiter));
                     // The usual case ends here: no other request is affected.
-                    let is_ending = member.succession == Succession::Open
-                        && member.is_to_be_replaced(now, habit, lead);
-                    if self.limits.ahead && (is_ending || member.expires_soon(now)) {
+                    let is_ending = || {
+                        member.succession == Succession::Open
+                            && member.is_to_be_replaced(now, habit, lead)
+                    };
+                    if self.limits.ahead && (is_ending() || member.expires_soon(now)) {
                         self.open_ahead(now, key_id, actions);
                     }
                     return;

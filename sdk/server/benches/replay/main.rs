@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 use bowline_server::{
     BindingService, Dpop, MemoryReplayStore, NodeSecrets, RedisReplayStore, RedisServer,
 };
-use bowline_testkit::peers::{Redis, free_port};
+use bowline_testkit::net::free_port;
+use bowline_testkit::peers::Redis;
 use futures_util::future::join_all;
 use http::{Request, Response};
 use tower::{Service, service_fn};

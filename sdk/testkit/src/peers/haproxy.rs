@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use crate::net::free_port;
 
 /// How long it may take to start.
 const START_TIME: Duration = Duration::from_secs(10);
@@ -45,7 +47,7 @@ impl HaProxy {
     #[must_use]
     pub fn in_front_of_all(servers: &[SocketAddr]) -> Self {
         let folder = folder();
-        let addr = free_port();
+        let addr = (Ipv4Addr::LOCALHOST, free_port()).into();
         fs::write(
             folder.join("haproxy.cfg"),
             configuration(&folder, addr, servers),
@@ -169,10 +171,4 @@ fn folder() -> PathBuf {
         .create(&folder)
         .expect("a temporary folder");
     folder
-}
-
-/// A port that was free a moment ago: HAProxy cannot be given a socket.
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
-    listener.local_addr().expect("a bound socket's address")
 }

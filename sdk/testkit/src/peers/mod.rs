@@ -48,5 +48,5 @@ pub use haproxy::HaProxy;
 pub use legacy_sse::LegacySse;
 pub use misbehaving::{MisbehavingPeer, Misbehaviour, PeerCounts};
 pub use plain::PlainServer;
-pub use redis::{Redis, free_port};
+pub use redis::Redis;
 pub use reverse_proxy::{forward, forward_with_grpc};

@@ -1,20 +1,5 @@
-use http::HeaderName;
-
 use super::*;
-
-fn fields(text: &[(&'static str, &'static str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in text {
-        headers.append(*name, HeaderValue::from_static(value));
-    }
-    headers
-}
-
-fn names(headers: &HeaderMap) -> Vec<&str> {
-    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-    names.sort_unstable();
-    names
-}
+use crate::passing::fields::tests::{fields, names};
 
 #[test]
 fn callers_cannot_speak_for_the_egress() {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use bowline::server::Routes;
+use bowline::server::{Routes, overrides_method};
 use bowline::token::Authorized;
 use bowline::{Body, Client, RequestBoundProof};
 use http::header::LOCATION;
@@ -63,13 +63,6 @@ pub(crate) enum SendError {
     /// The origin did not answer it.
     Origin(bowline::Error),
 }
-
-/// Fields by which some servers take a request for one of another method.
-const OVERRIDES: [&str; 3] = [
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-];
 
 /// A longer body is not kept for a second attempt with another token.
 const MAX_KEPT_BODY: u64 = 64 * 1024;
@@ -215,33 +208,20 @@ impl Origin {
     /// 403: configuration does not let this request pass, or not in every way that its path can be
     /// read (GW-7).
     pub(crate) fn check(&self, request: &Parts) -> Result<(), Refused> {
-        match &self.requests {
-            Some(requests) if !requests.surely_contain(request) => Err(Refused::new(
-                StatusCode::FORBIDDEN,
-                "requests",
-                format!(
-                    "{}: this request is not among those that may pass (--requests)",
-                    self.name
-                ),
-            )),
-            // Some servers take these for the method (RFC 9110 does not).
-            Some(_)
-                if OVERRIDES
-                    .iter()
-                    .any(|name| request.headers.contains_key(*name)) =>
-            {
-                Err(Refused::new(
-                    StatusCode::FORBIDDEN,
-                    "requests",
-                    format!(
-                        "{}: a field of this request names another method, and not all requests may \
-                         pass (--requests)",
-                        self.name
-                    ),
-                ))
-            }
-            _ => Ok(()),
+        let Some(requests) = &self.requests else {
+            return Ok(());
+        };
+        let refused = |why: &str| {
+            let text = format!("{}: {why} (--requests)", self.name);
+            Err(Refused::new(StatusCode::FORBIDDEN, "requests", text))
+        };
+        if !requests.surely_contain(request) {
+            return refused("this request is not among those that may pass");
         }
+        if overrides_method(&request.headers) {
+            return refused("a field of this request names another method, and not all may pass");
+        }
+        Ok(())
     }
 
     /// Sends a request, whose URI names this origin and whose fields were checked.

@@ -1,17 +1,18 @@
 use super::*;
 
-fn fields(text: &[(&'static str, &'static str)]) -> HeaderMap {
-    let fields = text.iter().map(|(name, value)| {
-        (
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )
-    });
+pub(crate) fn fields(text: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        headers.append(name, value);
+    for (name, value) in text {
+        headers.append(*name, HeaderValue::from_static(value));
     }
     headers
+}
+
+/// In order.
+pub(crate) fn names(headers: &HeaderMap) -> Vec<&str> {
+    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    names
 }
 
 #[test]

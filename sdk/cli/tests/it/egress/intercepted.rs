@@ -129,6 +129,12 @@ async fn ask(proxy: &str, target: &str, config: ClientConfig, sni: &str, request
     read_head(&mut stream).await
 }
 
+/// As an agent asks that trusts the local authority.
+async fn ask_carefully(running: &Running, host: &str, request: &str) -> String {
+    let config = careful(&running.root);
+    ask(&running.proxy, host, config, "localhost", request).await
+}
+
 fn authority(world: &World) -> String {
     agents::authority(&world.server.origin())
 }
@@ -206,25 +212,11 @@ async fn what_may_not_come_from_a_caller_is_refused() {
         ("Host: other.example", "400"),
     ] {
         let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{field}\r\n\r\n");
-        let head = ask(
-            &running.proxy,
-            &host,
-            careful(&running.root),
-            "localhost",
-            &request,
-        )
-        .await;
+        let head = ask_carefully(&running, &host, &request).await;
         assert_eq!(&head[9..12], status, "{field}: {head}");
     }
     let nested = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    let head = ask(
-        &running.proxy,
-        &host,
-        careful(&running.root),
-        "localhost",
-        &nested,
-    )
-    .await;
+    let head = ask_carefully(&running, &host, &nested).await;
     assert_eq!(&head[9..12], "501", "{head}");
     assert_eq!(world.server.counts().requests, 1);
     running.end().await;
@@ -239,14 +231,7 @@ async fn fields_of_one_connection_stay_on_it() {
         "GET /a%2Fb?c=%20 HTTP/1.1\r\nHost: {host}\r\nConnection: X-Mine\r\nX-Mine: 1\r\n\
          Proxy-Authorization: Basic eA==\r\nKeep-Alive: timeout=5\r\nX-Kept: 1\r\n\r\n"
     );
-    let head = ask(
-        &running.proxy,
-        &host,
-        careful(&running.root),
-        "localhost",
-        &request,
-    )
-    .await;
+    let head = ask_carefully(&running, &host, &request).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(head.contains("x-path: /a%2Fb\r\n"), "{head}");
     assert!(head.contains("x-got-x-kept: 1"), "{head}");
@@ -341,14 +326,7 @@ async fn an_origin_that_cannot_be_verified_is_never_heard() {
     let running = Running::start(command.args(["--allow", &stranger.server.origin(), "--"])).await;
     let host = authority(&stranger);
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    let head = ask(
-        &running.proxy,
-        &host,
-        careful(&running.root),
-        "localhost",
-        &request,
-    )
-    .await;
+    let head = ask_carefully(&running, &host, &request).await;
     assert!(head.starts_with("HTTP/1.1 502"), "{head}");
     assert_eq!(stranger.server.counts().requests, 0);
     running.end().await;
@@ -431,14 +409,7 @@ async fn events_are_passed_on_at_once_and_a_dropped_stream_is_cancelled() {
         .expect("the origin's stream was cancelled");
     // The connection to the origin lives on: another request goes over it.
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    let head = ask(
-        &running.proxy,
-        &host,
-        careful(&running.root),
-        "localhost",
-        &request,
-    )
-    .await;
+    let head = ask_carefully(&running, &host, &request).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert_eq!(world.server.counts().opened, 1);
     running.end().await;

@@ -1,6 +1,5 @@
 //! `bowline egress` as a service: reload, drain, admin, access lines, and the authority that it keeps.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,27 +18,10 @@ use tokio::sync::mpsc;
 use super::intercepted::{careful, connect, read_head, tls};
 use crate::agents::{Service, World, authority, request, token_for};
 use crate::ops::admin::Admin;
+use crate::support::replace_file;
 
 const RELOADED: &str = " INFO reloaded (a file has changed)";
 const REFUSED: &str = "not reloaded (a file has changed), the former configuration stays in use";
-
-/// Puts a file in the place of another one in one step, and only this user can read it.
-fn replace(path: &Path, content: impl AsRef<[u8]>) {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let new = path.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    let file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new);
-    file.expect("a file")
-        .write_all(content.as_ref())
-        .expect("written");
-    std::fs::rename(new, path).expect("renamed");
-}
 
 fn logging(command: &mut tokio::process::Command) -> &mut tokio::process::Command {
     command.env("BOWLINE_LOG_LEVEL", "info")
@@ -53,8 +35,8 @@ async fn status(service: &Service, origin: &str, token: &str) -> String {
 
 /// One after the other, as most tools write them: what is read in between does not fit together.
 fn write_identity(world: &World, leaf: &Leaf) {
-    replace(&world.file("agent-key.pem"), leaf.key_pem());
-    replace(&world.file("agent.pem"), leaf.chain_pem());
+    replace_file(&world.file("agent-key.pem"), leaf.key_pem());
+    replace_file(&world.file("agent.pem"), leaf.chain_pem());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +65,7 @@ async fn what_cannot_be_used_changes_nothing_and_is_named() {
     let world = World::new("service-refused");
     let origin = world.server.origin();
     let file = world.file("egress.toml");
-    replace(&file, "proof-scope = \"connection\"\n");
+    replace_file(&file, "proof-scope = \"connection\"\n");
     let mut command = world.egress(&["--config"]);
     let service = Service::on_port(logging(command.arg(&file))).await;
     let foreign = Pki::foreign().client("agent", KeyKind::P256);
@@ -113,7 +95,7 @@ async fn what_cannot_be_used_changes_nothing_and_is_named() {
     ];
     for (number, (name, content, reason)) in cases.into_iter().enumerate() {
         let kept = good(name);
-        replace(&world.file(name), content);
+        replace_file(&world.file(name), content);
         service.logs(REFUSED, number + 1).await;
         let log = service.log();
         let line = log
@@ -126,7 +108,7 @@ async fn what_cannot_be_used_changes_nothing_and_is_named() {
             "200",
             "{name}"
         );
-        replace(&world.file(name), kept);
+        replace_file(&world.file(name), kept);
         service.logs(RELOADED, number + 1).await;
     }
     // The connections are those of before: no proof was made again.
@@ -140,22 +122,22 @@ async fn origins_come_and_go_with_the_file() {
     let (other, _) = world.another(Router::new());
     let (first, second) = (world.server.origin(), other.origin());
     let file = world.file("egress.toml");
-    replace(&file, format!("allow = [{first:?}]\n"));
+    replace_file(&file, format!("allow = [{first:?}]\n"));
     let mut command = world.bowline("egress");
     let service = Service::on_port(logging(command.arg("--config").arg(&file))).await;
     let token = world.token();
     assert_eq!(status(&service, &second, &token).await, "403");
-    replace(&file, format!("allow = [{first:?}, {second:?}]\n"));
+    replace_file(&file, format!("allow = [{first:?}, {second:?}]\n"));
     service.logs(RELOADED, 1).await;
     assert_eq!(status(&service, &first, &token).await, "200");
     assert_eq!(status(&service, &second, &token).await, "200");
-    replace(&file, format!("allow = [{second:?}]\n"));
+    replace_file(&file, format!("allow = [{second:?}]\n"));
     service.signal(Signal::HUP);
     service.logs("reloaded (", 2).await;
     assert_eq!(status(&service, &first, &token).await, "403");
     assert_eq!(status(&service, &second, &token).await, "200");
     // What is read at the start only is told.
-    replace(
+    replace_file(
         &file,
         format!("allow = [{second:?}]\ndrain-timeout = \"9s\"\n"),
     );

@@ -14,20 +14,8 @@ async fn while_redis_is_away_session_bound_traffic_goes_on_and_what_needs_it_get
     let (secrets, store) = (secrets(&scene), redis.url());
     let admin = Admin::in_(&scene);
     let admin_option = admin.option();
-    let options = [
-        "--policy",
-        "follow",
-        "--external-origin",
-        ORIGIN,
-        "--node-secrets",
-        &secrets,
-        "--replay-store",
-        &store,
-        "--trust-proxy",
-        "CN=thief",
-        "--admin",
-        &admin_option,
-    ];
+    let more = ["--trust-proxy", "CN=thief", "--admin", &admin_option];
+    let options = [&shared_options(&secrets, &store)[..], &more].concat();
     let ingress = scene.start(&upstream, &options).await;
     let mut redis = redis;
     let mut http = scene.connect(&ingress, Alpn::Http2).await;
@@ -118,18 +106,8 @@ async fn the_password_is_replaced_by_a_reload() {
     let password = scene.write_private("password", "first\n");
     let (secrets, store) = (secrets(&scene), redis.url());
     let password = format!("@{password}");
-    let options = [
-        "--policy",
-        "follow",
-        "--external-origin",
-        ORIGIN,
-        "--node-secrets",
-        &secrets,
-        "--replay-store",
-        &store,
-        "--replay-store-password",
-        &password,
-    ];
+    let more = ["--replay-store-password", &password];
+    let options = [&shared_options(&secrets, &store)[..], &more].concat();
     let ingress = scene.start(&upstream, &options).await;
     let mut http = scene.connect(&ingress, Alpn::Http2).await;
     let agent = Agent::new(&scene);

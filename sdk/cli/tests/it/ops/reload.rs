@@ -26,8 +26,7 @@ async fn reloaded(ingress: &Ingress, times: usize) {
 
 /// Puts a file in the place of another one in one step.
 fn replace(scene: &Scene, name: &str, content: impl AsRef<[u8]>) {
-    let new = scene.write_private(&format!("{name}.new"), content);
-    std::fs::rename(new, scene.path(name)).unwrap();
+    crate::support::replace_file(&scene.path(name), content);
 }
 
 async fn presented(scene: &Scene, ingress: &Ingress) -> CertificateDer<'static> {

@@ -99,8 +99,7 @@ impl Net {
 
     /// Renames another file into place.
     pub(super) fn replace(&self, name: &str, text: &str) {
-        self.write("beside", text);
-        std::fs::rename(self.file("beside"), self.file(name)).expect("renamed");
+        crate::support::replace_file(&self.file(name), text);
     }
 
     /// A command with a configuration file of these tables, behind what all of them have.

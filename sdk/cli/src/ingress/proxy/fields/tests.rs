@@ -1,24 +1,5 @@
 use super::*;
-
-fn fields(text: &[(&'static str, &'static str)]) -> HeaderMap {
-    let fields = text.iter().map(|(name, value)| {
-        (
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )
-    });
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        headers.append(name, value);
-    }
-    headers
-}
-
-fn names(headers: &HeaderMap) -> Vec<&str> {
-    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-    names.sort_unstable();
-    names
-}
+use crate::passing::fields::tests::{fields, names};
 
 #[test]
 fn gw_2_hop_by_hop_and_reserved_fields_go_and_all_others_stay() {

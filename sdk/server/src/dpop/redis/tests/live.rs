@@ -1,6 +1,7 @@
 //! With a real Redis: `cargo test -p bowline-server --features redis redis -- --ignored`.
 
-use bowline_testkit::peers::{Redis, free_port};
+use bowline_testkit::net::free_port;
+use bowline_testkit::peers::Redis;
 use bowline_testkit::pki::{KeyKind, Pki};
 
 use super::*;
