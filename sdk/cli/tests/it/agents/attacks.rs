@@ -102,6 +102,7 @@ async fn whoever_takes_the_port_of_a_killed_proxy_hears_nothing() {
     let proxy: SocketAddr = running.proxy.parse().expect("an address");
 
     kill_process(keeper, Signal::STOP).expect("a signal");
+    until(|| is_stopped(pids[0])).await;
     running.kill_run().await;
     assert!(command.iter().all(|pid| is_alive(*pid)), "{pids:?}");
     for _ in 0..100 {
@@ -267,10 +268,22 @@ async fn with_a_credential_only_who_was_given_the_url_is_served() {
 
 /// Whether there is such a process, and no zombie.
 fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
-    let Ok(stat) = stat else { return false };
+    let state = state(&Path::new("/proc").join(pid.to_string()));
+    state.is_some_and(|state| state != "Z" && state != "X")
+}
+
+/// All of its threads: one after the other stops.
+fn is_stopped(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it is there");
+    let mut threads = threads.map(|thread| state(&thread.expect("a thread").path()));
+    threads.all(|state| state.as_deref() == Some("T"))
+}
+
+/// The state of a process or thread, `None` if it is gone.
+fn state(folder: &Path) -> Option<String> {
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')').expect("a name in brackets");
-    !matches!(rest.split_whitespace().next(), Some("Z" | "X"))
+    rest.split_whitespace().next().map(str::to_owned)
 }
 
 async fn until(holds: impl Fn() -> bool) {
