@@ -166,6 +166,7 @@ async fn a_killed_keeper_ends_the_command_and_with_both_killed_it_is_left() {
         let [keeper, command] = [keeper, command].map(|pid| pid.parse::<i32>().expect("an id"));
         let kill = |pid: i32, signal| kill_process(Pid::from_raw(pid).expect("an id"), signal);
         kill(running.id(), Signal::STOP).expect("a signal");
+        until(|| is_stopped(running.id())).await;
         kill(keeper, Signal::KILL).expect("a signal");
         until(|| !is_alive(keeper)).await;
         assert!(is_alive(command));
