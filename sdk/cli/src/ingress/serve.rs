@@ -1,18 +1,20 @@
 //! Listens, serves, and hands out what replaces a part of it while it runs.
 
+mod unix;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowline::server::{
-    Acceptor, Connection, ConnectionLimits, HttpService, Listener, Reloader, ServeOptions,
-    TlsReloader, metrics::MetricsObserver, serve, serve_connection,
+    Acceptor, ConnectionLimits, HttpService, Listener, Reloader, ServeOptions, TlsReloader,
+    metrics::MetricsObserver, serve,
 };
 use metrics::gauge;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Mutex, Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
 use tower::Layer;
 
 use super::access::Access;
@@ -189,7 +191,7 @@ impl Socket {
     async fn bind(listen: &ListenAt) -> Result<Self, Failure> {
         let bound = match listen {
             ListenAt::Tcp(addr) => TcpListener::bind(addr).await.map(Self::Tcp),
-            ListenAt::Unix(path) => bind_unix(path).await.map(Self::Unix),
+            ListenAt::Unix(path) => unix::bind(path).await.map(Self::Unix),
         };
         bound.map_err(|error| {
             Failure::failed(match error.kind() {
@@ -230,7 +232,7 @@ impl Socket {
                     serve(listener, service, options, until_stopped(stopped)).await;
                 }))
             }
-            Self::Unix(unix) => Ok(tokio::spawn(serve_unix(
+            Self::Unix(unix) => Ok(tokio::spawn(unix::serve(
                 unix, acceptor, limits, service, options, stopped,
             ))),
         }
@@ -240,75 +242,6 @@ impl Socket {
 async fn until_stopped(mut stopped: watch::Receiver<bool>) {
     // An error means that `Running` was dropped, which also means: stop.
     let _ = stopped.wait_for(|stop| *stop).await;
-}
-
-/// A socket that an earlier process has left is removed.
-async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            match tokio::net::UnixStream::connect(path).await {
-                Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(PathBuf::from(path))?;
-                    UnixListener::bind(path)
-                }
-                _ => Err(error),
-            }
-        }
-        bound => bound,
-    }
-}
-
-/// How long to wait when the process is out of file descriptors.
-const BACK_OFF: Duration = Duration::from_millis(200);
-
-/// TLS over a Unix socket, for a peer on this machine that passes TCP connections on. The number of
-/// connections is bounded; shares of clients are not, because there is no address to tell them
-/// apart before the handshake.
-async fn serve_unix<S: HttpService + Sync>(
-    unix: UnixListener,
-    acceptor: Acceptor,
-    limits: ConnectionLimits,
-    service: S,
-    options: ServeOptions,
-    stopped: watch::Receiver<bool>,
-) {
-    let places = Arc::new(Semaphore::new(limits.max_connections));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = async {
-            // The semaphore is never closed.
-            let place = places.clone().acquire_owned().await;
-            (unix.accept().await, place)
-        };
-        let (stream, place) = tokio::select! {
-            biased;
-            () = until_stopped(stopped.clone()) => break,
-            (accepted, place) = accepted => match accepted {
-                Ok((stream, _)) => (stream, place),
-                Err(error) => {
-                    tracing::warn!(%error, "accepting failed; waiting {BACK_OFF:?}");
-                    tokio::time::sleep(BACK_OFF).await;
-                    continue;
-                }
-            },
-        };
-        let (acceptor, limits) = (acceptor.clone(), limits.clone());
-        let (service, options, stopped) = (service.clone(), options.clone(), stopped.clone());
-        connections.spawn(async move {
-            let _place = place;
-            match acceptor.accept(stream).await {
-                Ok((stream, facts)) => {
-                    let connection = Connection::new(stream, facts, &limits);
-                    let stop = until_stopped(stopped);
-                    serve_connection(connection, service, &options, stop).await;
-                }
-                Err(error) => tracing::debug!(%error, "connection refused"),
-            }
-        });
-        while connections.try_join_next().is_some() {}
-    }
-    drop(unix);
-    while connections.join_next().await.is_some() {}
 }
 
 #[cfg(test)]

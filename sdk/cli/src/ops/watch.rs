@@ -1,218 +1,158 @@
 //! Sees that a file of the configuration has changed.
 //!
-//! What is watched are folders, not files: a file that is replaced (`rename`) is another file, and
-//! where a file is reached through links (Kubernetes swaps the link `..data`), each link on the way
-//! can change. An event only leads to a look at the contents, which decide.
+//! The files are looked at once a second, as a token file is. The system's notifications would come sooner, but
+//! they do not cross network file systems, a machine has only so many to give, and they come for
+//! everything that happens in a file's folder: with the access log in the folder of the certificate,
+//! each request woke this process once more. Links on the way to a file need no care either, such as
+//! Kubernetes' `..data`, which is swapped.
 
-use std::collections::{BTreeSet, HashSet};
-use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
-/// After an event this much time must pass without another one: certificate and key are written one
-/// after the other.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// After a change the contents must stay as they are for this time: certificate and key are written
+/// one after the other.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// An event is looked at after this time even if others follow all the time.
+/// A change counts after this time even if others follow all the time.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// As many as Linux follows.
-const MAX_LINKS: usize = 40;
+/// File systems count time in steps. Of a file that changed this short a time ago the system may say
+/// the same after another change.
+const STEP: Duration = Duration::from_secs(2);
 
 pub(super) struct Watch {
-    /// `None` where the system has no watcher to give; the log has said so.
-    watcher: Option<RecommendedWatcher>,
-    event: Arc<Notify>,
-    /// The paths whose events count.
-    relevant: Arc<Mutex<HashSet<PathBuf>>>,
-    folders: BTreeSet<PathBuf>,
-    files: Vec<PathBuf>,
-    /// Of the contents when they were last looked at.
-    seen: Contents,
+    files: Vec<File>,
 }
 
-/// A digest of the contents of each file, `None` for one that cannot be read.
-type Contents = Vec<Option<Vec<u8>>>;
+/// A file as it was when it was last looked at.
+#[derive(Clone)]
+struct File {
+    path: PathBuf,
+    /// While it stays the same, the file need not be read. `None`: it must be.
+    stamp: Option<Stamp>,
+    /// `None` if it could not be read.
+    digest: Option<Vec<u8>>,
+}
+
+/// What the system says of a file, links followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    /// Of the last change of contents, owner or mode, which no program can set. Seconds and nanoseconds.
+    changed: (i64, i64),
+}
 
 impl Watch {
     pub(super) fn start(files: &[PathBuf], config: Option<&Path>) -> Self {
-        let event = Arc::new(Notify::new());
-        let relevant: Arc<Mutex<HashSet<PathBuf>>> = Arc::default();
-        let watcher = watcher(event.clone(), relevant.clone())
-            .inspect_err(|error| {
-                tracing::warn!(%error, "files cannot be watched: changes are seen on SIGHUP only");
-            })
-            .ok();
-        let mut watch = Self {
-            watcher,
-            event,
-            relevant,
-            folders: BTreeSet::new(),
-            files: Vec::new(),
-            seen: Vec::new(),
-        };
+        let mut watch = Self { files: Vec::new() };
         watch.look_at(files, config);
         watch
     }
 
     /// Watches these files from now on, and remembers their contents.
     pub(super) fn look_at(&mut self, files: &[PathBuf], config: Option<&Path>) {
-        self.files = files.to_vec();
-        self.files.extend(config.map(Path::to_owned));
-        self.follow();
-        self.seen = contents(&self.files);
+        let files = files.iter().map(PathBuf::as_path).chain(config);
+        self.files = files.map(File::new).collect();
     }
 
     /// Completes when the contents of a file have changed.
     pub(super) async fn changed(&mut self) {
         loop {
-            self.event.notified().await;
-            self.settle().await;
-            // The links may lead elsewhere now.
-            self.follow();
-            let now = contents(&self.files);
-            if now != self.seen {
-                self.seen = now;
+            sleep(EVERY).await;
+            let mut now = look(self.files.clone()).await;
+            if differ(&now, &self.files) {
+                now = settled(now).await;
+            }
+            let changed = differ(&now, &self.files);
+            self.files = now;
+            if changed {
                 return;
             }
         }
     }
+}
 
-    async fn settle(&self) {
-        let patience = Instant::now() + PATIENCE;
-        loop {
-            let quiet = sleep(QUIET);
-            tokio::select! {
-                () = quiet => return,
-                more = timeout_at(patience, self.event.notified()) => if more.is_err() {
-                    return;
-                }
-            }
+/// Waits until the contents stay as they are.
+async fn settled(mut files: Vec<File>) -> Vec<File> {
+    let patience = Instant::now() + PATIENCE;
+    while Instant::now() < patience {
+        sleep(QUIET).await;
+        let later = look(files.clone()).await;
+        let changed = differ(&later, &files);
+        files = later;
+        if !changed {
+            break;
         }
     }
-
-    /// Watches the folders on the way to each file.
-    fn follow(&mut self) {
-        let mut relevant = HashSet::new();
-        let mut needed = BTreeSet::new();
-        for file in &self.files {
-            let way = way_to(file);
-            if let Some(folder) = way.last().and_then(|last| last.parent()) {
-                needed.insert(folder.to_owned());
-            }
-            relevant.extend(way);
-        }
-        let folders: BTreeSet<PathBuf> = relevant
-            .iter()
-            .filter_map(|path| path.parent())
-            .map(Path::to_owned)
-            .collect();
-        *self.relevant.lock().unwrap_or_else(PoisonError::into_inner) = relevant;
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        for gone in self.folders.difference(&folders) {
-            // It may not exist any more.
-            let _ = watcher.unwatch(gone);
-        }
-        for folder in &folders {
-            // Those watched already too: at the same path there may be another folder now.
-            let watched = watcher.watch(folder, RecursiveMode::NonRecursive);
-            match watched {
-                Ok(()) => {}
-                Err(error) if needed.contains(folder) && !self.folders.contains(folder) => {
-                    let folder = folder.display();
-                    tracing::warn!(
-                        "{folder} cannot be watched ({error}): changes there are seen on SIGHUP \
-                         only"
-                    );
-                }
-                Err(error) => tracing::debug!(folder = %folder.display(), %error, "not watched"),
-            }
-        }
-        self.folders = folders;
-    }
+    files
 }
 
-fn watcher(
-    event: Arc<Notify>,
-    relevant: Arc<Mutex<HashSet<PathBuf>>>,
-) -> notify::Result<RecommendedWatcher> {
-    notify::recommended_watcher(move |happened: notify::Result<Event>| {
-        let counts = match happened {
-            Ok(happened) => {
-                let relevant = relevant.lock().unwrap_or_else(PoisonError::into_inner);
-                happened.need_rescan()
-                    || may_change(happened.kind)
-                        && happened.paths.iter().any(|path| relevant.contains(path))
-            }
-            // Events may have been lost.
-            Err(_) => true,
-        };
-        if counts {
-            event.notify_one();
-        }
-    })
+/// A file system that does not answer holds up the reload, and nothing else.
+async fn look(files: Vec<File>) -> Vec<File> {
+    let look = tokio::task::spawn_blocking(|| files.into_iter().map(File::again).collect());
+    look.await.expect("looking at files does not panic")
 }
 
-/// Reading a file, as this process does, is an event too.
-fn may_change(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-        _ => true,
-    }
-}
-
-fn contents(files: &[PathBuf]) -> Contents {
-    let digest = |content: Vec<u8>| digest::digest(&digest::SHA256, &content).as_ref().to_vec();
-    let read = |path: &PathBuf| std::fs::read(path).ok().map(digest);
-    files.iter().map(read).collect()
-}
-
-/// Each path that is looked up on the way to a file, links included, the file itself last.
-fn way_to(file: &Path) -> Vec<PathBuf> {
-    let Ok(file) = std::path::absolute(file) else {
-        return Vec::new();
+fn differ(now: &[File], former: &[File]) -> bool {
+    let digests = |files: &[File]| -> Vec<_> {
+        let digests = files.iter().map(|file| file.digest.clone());
+        digests.collect()
     };
-    let (mut at, mut way, mut links) = (PathBuf::from("/"), Vec::new(), 0);
-    let mut rest: Vec<OsString> = reversed(&file);
-    while let Some(name) = rest.pop() {
-        if name == ".." {
-            at.pop();
-            continue;
-        }
-        at.push(&name);
-        way.push(at.clone());
-        if let Ok(target) = std::fs::read_link(&at) {
-            links += 1;
-            if links > MAX_LINKS {
-                break;
-            }
-            at.pop();
-            if target.is_absolute() {
-                at = PathBuf::from("/");
-            }
-            rest.extend(reversed(&target));
-        }
-    }
-    way
+    digests(now) != digests(former)
 }
 
-/// The names of a path, the last one first.
-fn reversed(path: &Path) -> Vec<OsString> {
-    let names = path.components().rev().filter_map(|part| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        _ => None,
-    });
-    names.collect()
+impl File {
+    fn new(path: &Path) -> Self {
+        let file = Self {
+            path: path.to_owned(),
+            stamp: None,
+            digest: None,
+        };
+        file.again()
+    }
+
+    /// As it is now.
+    fn again(self) -> Self {
+        // First: what changes during the reading has another stamp at the next look.
+        let metadata = fs::metadata(&self.path).ok();
+        let stamp = metadata.and_then(|metadata| Stamp::of(&metadata, SystemTime::now()));
+        if stamp.is_some() && stamp == self.stamp {
+            return self;
+        }
+        let content = fs::read(&self.path).ok();
+        let digest = content.map(|content| digest::digest(&digest::SHA256, &content));
+        Self {
+            stamp,
+            digest: digest.map(|digest| digest.as_ref().to_vec()),
+            path: self.path,
+        }
+    }
+}
+
+impl Stamp {
+    /// `None` where the next change may leave it as it is.
+    fn of(metadata: &Metadata, now: SystemTime) -> Option<Self> {
+        let changed = Duration::new(
+            metadata.ctime().try_into().ok()?,
+            metadata.ctime_nsec().try_into().ok()?,
+        );
+        let since = now.duration_since(UNIX_EPOCH + changed).ok()?;
+        (since > STEP).then(|| Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.size(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
 }
 
 #[cfg(test)]

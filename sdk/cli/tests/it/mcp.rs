@@ -76,7 +76,11 @@ async fn a_closed_stream_cancels_the_call_in_the_python_server() {
             // It was the end of the stream that said so, and no message. Before the call there were the
             // first request, twice since it had no proof, or both messages that open a session; there the
             // stream takes two requests too. Each line is written when its response has ended, in any order.
-            let requests = if revision == Revision::LegacySse { 5 } else { 3 };
+            let requests = if revision == Revision::LegacySse {
+                5
+            } else {
+                3
+            };
             let lines = fixture.access_lines(requests).await;
             assert_eq!(lines.len(), requests, "{revision:?} {http:?}: {lines:?}");
             let posts = lines.iter().filter(|line| line.field("method") == "POST");

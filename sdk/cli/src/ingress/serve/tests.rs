@@ -19,7 +19,8 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -134,13 +135,20 @@ impl Scene {
     }
 
     async fn tls(&self, running: &Running, identity: &Leaf) -> std::io::Result<Tls> {
-        let config = TlsOptions::alpn(Alpn::Http2).client(&self.pki, Some(identity));
         let ListenAt::Tcp(addr) = &running.listening else {
             panic!("a port");
         };
-        let tcp = TcpStream::connect(addr).await?;
+        self.tls_over(TcpStream::connect(addr).await?, identity)
+            .await
+    }
+
+    async fn tls_over<S>(&self, stream: S, identity: &Leaf) -> std::io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let config = TlsOptions::alpn(Alpn::Http2).client(&self.pki, Some(identity));
         let name = ServerName::try_from("localhost").unwrap();
-        within(TlsConnector::from(config).connect(name, tcp)).await
+        within(TlsConnector::from(config).connect(name, stream)).await
     }
 
     async fn connect(&self, running: &Running) -> Client {
@@ -359,5 +367,27 @@ async fn it_ends_when_the_requests_in_flight_have_ended() {
     let response = within(slow).await.unwrap().unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     drop(response);
+    within(ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_in_the_queue_of_a_unix_socket_gets_its_handshake_at_the_end() {
+    let scene = Scene::new();
+    let path = scene.folder.join("listen.sock");
+    let mut options = scene.options(&["--external-origin", "https://localhost"]);
+    options.listen = ListenAt::Unix(path.clone());
+    let running = Running::start(options).await.unwrap();
+    // One thread: nothing is accepted before the first `await`.
+    let mut peers = Vec::new();
+    for _ in 0..3 {
+        let peer = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        peers.push(UnixStream::from_std(peer).unwrap());
+    }
+    running.stop();
+    let ended = tokio::spawn(running.finished());
+    for peer in peers {
+        scene.tls_over(peer, &scene.agent).await.unwrap();
+    }
     within(ended).await.unwrap();
 }
