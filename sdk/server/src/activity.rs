@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 /// Of one connection. Its stream updates it; the task that serves the connection waits for it, and
 /// the listener's quotas read it.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    requests: watch::Sender<Requests>,
+    requests: Mutex<Requests>,
     frames: Frames,
 }
 
@@ -28,7 +27,7 @@ struct Requests {
 impl Activity {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            requests: watch::Sender::new(Requests {
+            requests: Mutex::new(Requests {
                 begun: false,
                 open: 0,
                 idle_since: Instant::now(),
@@ -39,40 +38,47 @@ impl Activity {
 
     /// What the connection's stream has seen.
     pub(crate) fn update(&self, begun: bool, open: usize) {
-        self.requests.send_if_modified(|requests| {
-            if requests.begun == begun && requests.open == open {
-                return false;
-            }
-            if open == 0 {
-                requests.idle_since = Instant::now();
-            }
-            requests.begun = begun;
-            requests.open = open;
-            true
-        });
+        let mut requests = self.requests();
+        if open == 0 && (requests.open > 0 || begun != requests.begun) {
+            requests.idle_since = Instant::now();
+        }
+        requests.begun = begun;
+        requests.open = open;
     }
 
     /// Since when there has been no open request, if there is none now.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
-        let requests = self.requests.borrow();
+        let requests = self.requests();
         (requests.open == 0).then_some(requests.idle_since)
     }
 
     /// Completes when no request has come for `first` since the connection was opened, or for
     /// `later` since the last one was answered. Returns whether none has ever come.
+    ///
+    /// No request wakes it, which would be felt by each. It looks when the limit can have passed at the
+    /// earliest: where a request is open, or may come and be answered at once, that is `later` from
+    /// now.
     pub(crate) async fn idle(&self, first: Duration, later: Duration) -> bool {
-        let mut changes = self.requests.subscribe();
         loop {
-            let now = *changes.borrow_and_update();
-            let limit = if now.begun { later } else { first };
-            let changed = changes.changed();
-            if now.open > 0 {
-                // `self` holds the sender, so this cannot fail.
-                let _ = changed.await;
-            } else if timeout_at(now.idle_since + limit, changed).await.is_err() {
-                return !now.begun;
+            let now = Instant::now();
+            let requests = *self.requests();
+            let (is_idle, since) = (requests.open == 0, requests.idle_since);
+            let over = since + if requests.begun { later } else { first };
+            if is_idle && over <= now {
+                return !requests.begun;
             }
+            sleep_until(match (is_idle, requests.begun) {
+                (true, true) => over,
+                (true, false) => over.min(now + later),
+                (false, _) => now + later,
+            })
+            .await;
         }
+    }
+
+    /// Poisoning is ignored, as in [`Frames`].
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The frames of response bodies, as the task that serves the connection knows them.

@@ -1,11 +1,14 @@
 //! The certificate that authenticated a client: parsed once per connection, never per request.
 
 use std::fmt::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bowline_proof::{KeyError, ProofVerifier, Thumbprint};
+use http::HeaderValue;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::watch;
 use x509_parser::extensions::GeneralName;
@@ -29,6 +32,8 @@ pub struct ClientCertificate {
     owner: Owner,
     /// See [`not_after`](Self::not_after).
     valid_until: AtomicU64,
+    /// See [`client_cert`](Self::client_cert).
+    client_cert: OnceLock<HeaderValue>,
     trust: Option<Trust>,
 }
 
@@ -72,6 +77,7 @@ impl ClientCertificate {
             spiffe_id,
             owner,
             valid_until,
+            client_cert: OnceLock::new(),
             trust: None,
         })
     }
@@ -180,6 +186,16 @@ impl ClientCertificate {
     #[must_use]
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der
+    }
+
+    /// The value of a `Client-Cert` field that tells a service behind about it (RFC 9440 section 2.2),
+    /// which trusts this field only where nobody else can set it (GW-2). It is encoded once.
+    #[must_use]
+    pub fn client_cert(&self) -> &HeaderValue {
+        self.client_cert.get_or_init(|| {
+            let text = format!(":{}:", STANDARD.encode(&self.der));
+            HeaderValue::try_from(text).expect("base64 is ASCII")
+        })
     }
 
     /// Its SHA-256 thumbprint (PR-3).

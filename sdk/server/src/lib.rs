@@ -86,6 +86,7 @@ mod tls;
 mod token;
 mod upstream;
 mod used_jtis;
+mod when_woken;
 
 pub use self::acceptor::{AcceptError, AcceptErrorKind, Acceptor};
 pub use self::binding::{BindingClass, VerifiedBinding};

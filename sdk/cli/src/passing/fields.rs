@@ -1,9 +1,7 @@
 //! Fields that are for one connection only, and names that are written in several ways (RFC 9110
 //! section 7.6.1).
 
-use http::header::{
-    CONNECTION, COOKIE, EXPECT, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, COOKIE, TE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const HOP_BY_HOP: [&str; 6] = [
@@ -31,14 +29,13 @@ const NOT_IN_TRAILERS: [&str; 9] = [
 
 /// Removes what is for this connection alone.
 pub(crate) fn strip_request(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
-    // hyper has answered `Expect`.
-    headers.remove(EXPECT);
-    headers.remove(PROXY_AUTHORIZATION);
-    headers.remove("http2-settings");
-    // `_` for `-`: CGI and WSGI make the same variable of both.
+    strip_named_options(headers);
     remove(headers, |name| {
-        name.contains('_') && (is_one_of(&HOP_BY_HOP, name) || starts_like(name, "content-"))
+        // hyper has answered `Expect`.
+        HOP_BY_HOP.contains(&name)
+            || matches!(name, "expect" | "proxy-authorization" | "http2-settings")
+            // `_` for `-`: CGI and WSGI make the same variable of both.
+            || name.contains('_') && (is_one_of(&HOP_BY_HOP, name) || starts_like(name, "content-"))
     });
 }
 
@@ -50,18 +47,18 @@ pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
 }
 
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    strip_named_options(headers);
+    remove(headers, |name| HOP_BY_HOP.contains(&name));
+}
+
+/// Removes what `Connection` names.
+fn strip_named_options(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<String> = connection_options(headers).collect();
         for option in named {
             headers.remove(option.as_str());
         }
-        headers.remove(CONNECTION);
     }
-    for name in [TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
 }
 
 /// The `Connection` options, in lower case.

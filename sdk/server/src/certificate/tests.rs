@@ -85,3 +85,14 @@ fn a_spiffe_id_has_a_trust_domain_and_plain_segments() {
         assert!(!is_spiffe_id(bad), "{bad}");
     }
 }
+
+#[test]
+fn gw_2_a_client_cert_field_is_the_certificate_as_a_byte_sequence_of_rfc_9440() {
+    let certificate = certificate(|_| ());
+    let field = certificate.client_cert().to_str().unwrap();
+    let inner = field
+        .strip_prefix(':')
+        .and_then(|text| text.strip_suffix(':'));
+    let der = STANDARD.decode(inner.unwrap()).unwrap();
+    assert_eq!(der, certificate.der().as_ref());
+}

@@ -20,6 +20,7 @@ use super::{Connection, Listener};
 use crate::ConnectionFacts;
 use crate::bounded::Bounded;
 use crate::forward::forward_writes;
+use crate::when_woken::WhenWoken;
 
 /// How long requests in flight may continue once the connection should take no more.
 const GRACE: Duration = Duration::from_secs(30);
@@ -78,7 +79,7 @@ pub struct EndingConnection {
     stream: Bounded<TlsStream<TcpStream>>,
     ending: Arc<Ending>,
     /// Completes then, and becomes `None`.
-    end: Option<BoxFuture<'static, ()>>,
+    end: Option<WhenWoken<BoxFuture<'static, ()>>>,
 }
 
 impl EndingConnection {
@@ -97,7 +98,7 @@ impl EndingConnection {
         Self {
             stream,
             ending,
-            end: Some(end.boxed()),
+            end: Some(WhenWoken::new(end.boxed())),
         }
     }
 }

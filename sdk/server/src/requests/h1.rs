@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::mem;
 
+use memchr::memchr;
+
 /// A longer head is not followed. hyper refuses it as well.
 const MAX_HEAD_BYTES: usize = 1024 * 1024;
 
@@ -83,7 +85,7 @@ impl Exchanges {
 #[derive(Debug, Default)]
 struct Messages {
     state: State,
-    /// The line that has not ended yet.
+    /// The beginning of a line that came in parts.
     line: Vec<u8>,
     head: Head,
     head_bytes: usize,
@@ -91,8 +93,10 @@ struct Messages {
 
 #[derive(Debug, Default)]
 struct Head {
-    /// The start line.
-    start: Vec<u8>,
+    /// Whether the start line has come.
+    begun: bool,
+    /// Of the start line what is read here: the method, or the status after the version.
+    start: [u8; 12],
     /// What the fields say: chunked, or a length.
     framing: Option<Body>,
 }
@@ -147,7 +151,7 @@ impl Messages {
                     };
                 }
                 State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => {
-                    let line_end = bytes.iter().position(|byte| *byte == b'\n');
+                    let line_end = memchr(b'\n', bytes);
                     let taken = line_end.map_or(bytes.len(), |at| at + 1);
                     self.head_bytes += taken;
                     if self.head_bytes > MAX_HEAD_BYTES {
@@ -155,26 +159,32 @@ impl Messages {
                         self.line = Vec::new();
                         return;
                     }
-                    self.line.extend_from_slice(&bytes[..taken]);
-                    bytes = &bytes[taken..];
-                    if line_end.is_some() {
-                        let mut line = mem::take(&mut self.line);
-                        line.pop();
-                        if line.last() == Some(&b'\r') {
-                            line.pop();
-                        }
-                        self.state = self.line(line, &mut on);
+                    let (part, rest) = bytes.split_at(taken);
+                    bytes = rest;
+                    if line_end.is_none() || !self.line.is_empty() {
+                        self.line.extend_from_slice(part);
                     }
+                    if line_end.is_none() {
+                        return;
+                    }
+                    self.state = if self.line.is_empty() {
+                        self.line(part, &mut on)
+                    } else {
+                        let whole = mem::take(&mut self.line);
+                        self.line(&whole, &mut on)
+                    };
                 }
             }
         }
     }
 
-    /// The state after this line, which is given without its end.
-    fn line(&mut self, line: Vec<u8>, on: &mut impl FnMut(Event<'_>) -> Body) -> State {
+    /// The state after this line.
+    fn line(&mut self, line: &[u8], on: &mut impl FnMut(Event<'_>) -> Body) -> State {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         match self.state {
             // Empty lines before a start line are ignored (RFC 9112 section 2.2).
-            State::Head if line.is_empty() && self.head.start.is_empty() => {
+            State::Head if line.is_empty() && !self.head.begun => {
                 self.head_bytes = 0;
                 State::Head
             }
@@ -189,17 +199,17 @@ impl Messages {
                     Body::Rest => State::Rest,
                 }
             }
-            State::Head if self.head.start.is_empty() => {
-                self.head.start = line;
+            State::Head if !self.head.begun => {
+                self.head.begin(line);
                 State::Head
             }
             State::Head => {
-                self.head.field(&line);
+                self.head.field(line);
                 State::Head
             }
             State::ChunkSize => {
                 self.head_bytes = 0;
-                match chunk_size(&line) {
+                match chunk_size(line) {
                     Some(0) => State::Trailers,
                     Some(size) => State::ChunkData(size),
                     None => State::Rest,
@@ -219,6 +229,12 @@ impl Messages {
 }
 
 impl Head {
+    fn begin(&mut self, line: &[u8]) {
+        self.begun = true;
+        let read = line.len().min(self.start.len());
+        self.start[..read].copy_from_slice(&line[..read]);
+    }
+
     fn field(&mut self, line: &[u8]) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             return;

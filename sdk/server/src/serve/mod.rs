@@ -22,6 +22,7 @@ use tower_service::Service;
 use self::body::TrackedBody;
 use crate::activity::Activity;
 use crate::layer::keep_uri;
+use crate::when_woken::WhenWoken;
 use crate::{CloseReason, Connection, ConnectionFacts, Listener};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -141,10 +142,17 @@ pub async fn serve_connection<IO, S>(
     let service = with_facts(service, facts.clone(), ending.activity().clone());
     let builder = http_builder(facts, options);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = async {
+        tokio::select! {
+            biased;
+            () = shutdown => CloseReason::Shutdown,
+            reason = ending.wanted() => reason,
+        }
+    };
     let reason = tokio::select! {
+        biased;
         result = connection.as_mut() => return log_end(facts, result),
-        () = shutdown => CloseReason::Shutdown,
-        reason = ending.wanted() => reason,
+        reason = WhenWoken::new(ended) => reason,
     };
     facts.close_report.set_reason(reason);
     tracing::debug!(connection = %facts.id(), reason = facts.close_report.reason().map(CloseReason::name), "draining");

@@ -1,10 +1,10 @@
 //! The fields of a request and a response that is passed on (GW-2, RFC 9110 section 7.6.1).
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline::server::{
-    AccessToken, BindingClass, ClientCertificate, ConnectionFacts, FailedCheck, Observed,
-    VerifiedBinding, strip_reserved_fields,
+    AccessToken, BindingClass, ConnectionFacts, FailedCheck, Observed, VerifiedBinding,
+    strip_reserved_fields,
 };
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
@@ -57,9 +57,8 @@ pub(super) fn describe(request: &mut Parts, passing: &Passing) {
         None => facts.as_ref().and_then(|facts| facts.certificate()),
     };
     if let Some(certificate) = certificate {
-        request
-            .headers
-            .insert(CLIENT_CERT, client_cert(certificate));
+        let field = certificate.client_cert().clone();
+        request.headers.insert(CLIENT_CERT, field);
     }
     let Some(binding) = &binding else {
         return;
@@ -86,26 +85,24 @@ const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const VERIFIED: HeaderName = HeaderName::from_static("session-binding-verified");
 const OBSERVED: HeaderName = HeaderName::from_static("session-binding-observed");
 
-/// RFC 9440 section 2.2: the certificate as a byte sequence.
-fn client_cert(certificate: &ClientCertificate) -> HeaderValue {
-    ascii(format!(":{}:", STANDARD.encode(certificate.der())))
-}
-
 /// `class=session, thumbprint="…", resumed=?0, marked`: an RFC 9651 dictionary. The thumbprint is
 /// written as `x5t#S256` is, to be compared with it.
 fn verified(binding: &VerifiedBinding) -> HeaderValue {
-    let mut text = format!("class={}", class_name(binding.class()));
+    let mut text = String::with_capacity(128);
+    text.push_str("class=");
+    text.push_str(class_name(binding.class()));
     if let Some(thumbprint) = binding.thumbprint() {
-        let thumbprint = URL_SAFE_NO_PAD.encode(thumbprint.as_bytes());
-        text.push_str(&format!(", thumbprint=\"{thumbprint}\""));
+        text.push_str(", thumbprint=\"");
+        URL_SAFE_NO_PAD.encode_string(thumbprint.as_bytes(), &mut text);
+        text.push('"');
     }
     for (name, value) in [
-        ("resumed", binding.is_resumed()),
-        ("marked", binding.is_marked()),
+        (", resumed", binding.is_resumed()),
+        (", marked", binding.is_marked()),
     ] {
+        text.push_str(name);
         // RFC 9651 section 3.2: true is the name alone.
-        let value = if value { "" } else { "=?0" };
-        text.push_str(&format!(", {name}{value}"));
+        text.push_str(if value { "" } else { "=?0" });
     }
     ascii(text)
 }
