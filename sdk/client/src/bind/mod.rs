@@ -118,9 +118,13 @@ pub enum Bound {
     Nothing,
     /// The request carries this.
     Attached(Attachment),
-    /// The request carries the result of this future. Dropping the future must not disturb other
-    /// requests that wait for the same result.
+    /// The request carries the result of this future, which is for this request alone.
     Pending(BoxFuture<'static, Result<Attachment, Error>>),
+    /// The request carries the result of this future, which is for other requests with the same token
+    /// too. Dropping the future must not disturb them. On HTTP/1.1 the request does not insist on this
+    /// connection: it goes to another one that [`holds`](BindConnection::holds) its token already, if
+    /// that comes free first.
+    Shared(BoxFuture<'static, Result<Attachment, Error>>),
     /// Nothing can be attached any more: the connection has ended ([`BindConnection::closed`]). The
     /// request goes to another one.
     ConnectionEnded,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, select};
 use http::{Request, Response, request};
 use hyper::body::Incoming;
 use tokio::time::{sleep, timeout};
@@ -26,7 +27,7 @@ use crate::conn::live::Connection;
 use crate::conn::unprocessed::Unprocessed;
 use crate::error::{BoxError, Error, ErrorKind, Step};
 use crate::observe::ConnectionUse;
-use crate::pool::{Checkout, Persistence, Resend, WriteError};
+use crate::pool::{Checkout, Persistence, WriteError};
 
 /// How often a request may be refused unprocessed before it fails. The end of a connection that had
 /// carried other requests does not count here, but against [`MAX_ENDS`].
@@ -122,6 +123,13 @@ impl Attempts {
     }
 }
 
+/// Where a request goes that waited for a proof.
+enum Proved {
+    Here(Attachment),
+    /// To this connection, which has one.
+    Elsewhere(Checkout),
+}
+
 /// What became of a request that was not answered, or was not written.
 struct NotAnswered<'a> {
     connection: &'a Arc<Connection>,
@@ -140,15 +148,16 @@ impl Exchange<'_> {
         client.allow(&plan.origin)?;
         let token = plan.token.as_ref();
         let identity = client.identities.for_request(token, plan.certificate)?;
+        let mut switched = None;
         loop {
-            let resend = match plan.is_repeatable {
-                true => Resend::Allowed,
-                false => Resend::Never,
+            let mut checkout = match switched.take() {
+                Some(checkout) => checkout,
+                None => {
+                    let pool = &client.pool;
+                    pool.pick(&plan.origin, &identity, token, plan.resend())
+                        .await?
+                }
             };
-            let mut checkout = client
-                .pool
-                .pick(&plan.origin, &identity, token, resend)
-                .await?;
             let connection = checkout.connection().clone();
             if plan.http2_only && connection.facts.http() != HttpVersion::H2 {
                 checkout.release();
@@ -170,6 +179,21 @@ impl Exchange<'_> {
                         continue;
                     }
                     Some(attachment)
+                }
+                Bound::Shared(attachment) => {
+                    let proved = Box::pin(self.prove_or_switch(&checkout, attachment));
+                    match proved.await? {
+                        Proved::Here(_) if checkout.is_closed() => {
+                            body = self.never_written(checkout, body, attempts)?;
+                            continue;
+                        }
+                        Proved::Here(attachment) => Some(attachment),
+                        Proved::Elsewhere(other) => {
+                            checkout.release();
+                            switched = Some(other);
+                            continue;
+                        }
+                    }
                 }
                 Bound::Nothing | Bound::ConnectionEnded => None,
             };
@@ -227,6 +251,26 @@ impl Exchange<'_> {
                 continue;
             }
             return Ok(response);
+        }
+    }
+
+    /// Waits for the proof that is being signed for this connection, which with a key in an HSM takes
+    /// as long as hundreds of requests. On HTTP/1.1 another connection that has one may come free
+    /// before that.
+    async fn prove_or_switch(
+        &self,
+        checkout: &Checkout,
+        attachment: BoxFuture<'static, Result<Attachment, Error>>,
+    ) -> Result<Proved, Error> {
+        let Some(token) = &self.plan.token else {
+            return attachment.await.map(Proved::Here);
+        };
+        let Some(elsewhere) = checkout.seek(token, self.plan.resend()) else {
+            return attachment.await.map(Proved::Here);
+        };
+        match select(attachment, elsewhere).await {
+            Either::Left((attachment, _)) => attachment.map(Proved::Here),
+            Either::Right((other, _)) => Ok(Proved::Elsewhere(other)),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::bind::select::asks_for_dpop;
 use crate::error::{Error, ErrorKind};
 use crate::observe::Operation;
 use crate::origin::Origin;
+use crate::pool::Resend;
 use crate::request::{
     DpopProofRequired, Http2Only, NoRetryOn401, ProofRequired, Repeatable, RequestBoundProof,
     TokenSourceId, WithCertificate,
@@ -87,6 +88,14 @@ impl Plan {
         self.may_retry_on_401 = extensions.remove::<NoRetryOn401>().is_none();
         self.http2_only = extensions.remove::<Http2Only>().is_some();
         self.is_repeatable |= extensions.remove::<Repeatable>().is_some();
+    }
+
+    /// Whether it may be sent again if its connection ends before it is answered.
+    pub(super) fn resend(&self) -> Resend {
+        match self.is_repeatable {
+            true => Resend::Allowed,
+            false => Resend::Never,
+        }
     }
 
     /// The access token that the header fields lack.

@@ -372,6 +372,24 @@ impl Machine {
         keys.map(|(id, entry)| (*id, entry.habits.habit(), entry.habits.ends()))
     }
 
+    /// Whether the key has a connection that a request would get now, and that is one of these.
+    pub(crate) fn serves(
+        &self,
+        now: Instant,
+        key: KeyId,
+        is_one: impl Fn(ConnectionId) -> bool,
+    ) -> bool {
+        let Some(entry) = self.keys.get(&key) else {
+            return false;
+        };
+        let habit = entry.habits.habit();
+        let mut ready = entry
+            .members
+            .iter()
+            .filter(|m| m.is_free(now) && m.prepares_for.is_none() && !m.is_stale(now, habit));
+        ready.any(|m| is_one(m.id))
+    }
+
     /// Whether the key has a connection whose peer allows no streams.
     pub(crate) fn has_streamless(&self, key: KeyId) -> bool {
         let members = self.keys.get(&key).map(|entry| entry.members.iter());

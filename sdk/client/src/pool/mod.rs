@@ -9,6 +9,7 @@ mod destinations;
 mod machine;
 mod opening;
 mod reaper;
+mod seeking;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,7 @@ use decided::Deferred;
 use destinations::Destinations;
 pub(crate) use machine::Resend;
 use machine::{Action, Ending, KeyId, Machine, WaiterId};
+use seeking::Seeker;
 
 /// The connections of a client.
 pub(crate) struct Pool {
@@ -52,6 +54,8 @@ struct State {
     destinations: Destinations,
     live: HashMap<ConnectionId, Live, lru::DefaultHasher>,
     waiters: HashMap<WaiterId, Waiter>,
+    /// In order of arrival.
+    seekers: Vec<Seeker>,
     last_waiter: u64,
     ahead: Ahead,
     /// The tokens in use on a connection that has just ended.
@@ -98,6 +102,7 @@ impl Pool {
                 destinations: Destinations::new(),
                 live: HashMap::default(),
                 waiters: HashMap::new(),
+                seekers: Vec::new(),
                 last_waiter: 0,
                 ahead: Ahead::default(),
                 leaving: TokensInUse::default(),
@@ -302,6 +307,7 @@ impl Pool {
         }
         let event = machine::Event::Released(connection.facts.id(), keep_alive);
         state.handle_at(now, key, event);
+        state.offer(now, key, connection.facts.id());
         let idle = keep_alive.map_or(self.idle, |keep_alive| keep_alive.min(self.idle));
         self.wake_reaper(&mut state, now + idle);
         self.apply(state, None);

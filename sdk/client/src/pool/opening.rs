@@ -157,9 +157,18 @@ impl Pool {
                 None => None,
             };
             if let Some(pool) = pool.upgrade() {
-                pool.step(key, machine::Event::Ready(facts.id(), took), None);
+                pool.ready(key, facts.id(), took);
             }
         }
+    }
+
+    /// A successor takes over.
+    fn ready(self: &Arc<Self>, key: KeyId, id: ConnectionId, took: Option<Duration>) {
+        let mut state = self.lock();
+        state.handle(key, machine::Event::Ready(id, took));
+        state.offer(Instant::now(), key, id);
+        self.wake_reaper_in_time(&mut state);
+        self.apply(state, None);
     }
 
     /// The tokens in use on a connection whose successor may be opened at once.

@@ -4,10 +4,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::fixture::raw_server::{RawConnection, RawServer};
 use crate::fixture::slow_key::{Gate, GatedKey, soon};
 use crate::fixture::{Fixture, fetch, ok};
 use bowline_http_client::{Client, ErrorKind, Identity, Step, Timeouts};
 use bowline_testkit::peers::CyclingOptions;
+use bowline_testkit::tls::Alpn;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
@@ -92,6 +94,61 @@ async fn a_key_that_does_not_sign_in_time_is_an_error_and_can_be_used_later() {
     }
     ok(&client, &url, &fixture.token("b")).await;
     assert_eq!(client.stats().totals.signatures(), 2);
+}
+
+/// HTTP/1.1: the request does not wait for a signature if a connection that is proved comes free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_waits_for_a_signature_takes_a_proved_connection_that_comes_free() {
+    let fixture = Fixture::new();
+    let server = RawServer::alpn(&fixture.pki, Alpn::Http1).await;
+    let url = server.origin();
+    let (gate, identity) = gated(&fixture);
+    let client = fixture.builder().identity(identity).build().unwrap();
+    let (known, other) = (fixture.token("known"), fixture.token("other"));
+
+    let first = spawn(&client, &url, &known);
+    let mut proved = soon(server.accept()).await;
+    soon(serve(&mut proved)).await;
+    soon(first).await.unwrap();
+    let busy = spawn(&client, &url, &known);
+    soon(proved.read()).await;
+    let elsewhere = spawn(&client, &url, &other);
+    let mut unproved = soon(server.accept()).await;
+    soon(serve(&mut unproved)).await;
+    soon(elsewhere).await.unwrap();
+
+    gate.close();
+    let waiting = spawn(&client, &url, &known);
+    // The connection that is free is not proved for its token, and now it signs.
+    soon(gate.is_waited_for()).await;
+    proved.answer().await;
+    soon(busy).await.unwrap();
+    soon(serve(&mut proved)).await;
+    soon(waiting).await.unwrap();
+    assert_eq!(client.stats().totals.signatures(), 2);
+
+    gate.open();
+    // What was signed meanwhile is kept: both connections are proved now.
+    let signed = async {
+        while client.stats().totals.signatures() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(signed).await;
+    let one = spawn(&client, &url, &known);
+    let two = spawn(&client, &url, &known);
+    soon(async { tokio::join!(serve(&mut proved), serve(&mut unproved)) }).await;
+    soon(one).await.unwrap();
+    soon(two).await.unwrap();
+    let totals = client.stats().totals;
+    assert_eq!((totals.signatures(), totals.abandoned), (3, 0));
+    assert_eq!(client.stats().connections_opened, 2);
+}
+
+/// Reads a request and answers it.
+async fn serve(connection: &mut RawConnection) {
+    connection.read().await;
+    connection.answer().await;
 }
 
 fn spawn(

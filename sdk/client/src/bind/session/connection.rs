@@ -314,7 +314,7 @@ impl Inner {
         ));
         entry.reusable = Reusable::Pending(pending.clone());
         let limit = self.policy.sign_timeout;
-        Bound::Pending(async move { Ok(within(limit, pending).await?.attachment()) }.boxed())
+        Bound::Shared(async move { Ok(within(limit, pending).await?.attachment()) }.boxed())
     }
 
     /// Waits for a signing that another request has started, whose proof this request will reuse.
@@ -330,7 +330,7 @@ impl Inner {
             });
             Ok(proof.attachment())
         };
-        Bound::Pending(wait.boxed())
+        Bound::Shared(wait.boxed())
     }
 
     /// Whether this is the first request of its (token, connection). Decided under the lock, so

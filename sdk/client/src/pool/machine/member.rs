@@ -23,6 +23,8 @@ pub(super) struct Member {
     pub(super) last_used: Instant,
     /// Requests that it was given.
     pub(super) requests: u64,
+    /// Since when they have come without a pause, and how many there had been by then.
+    steady: (Instant, u64),
     /// When it is to be let go if it is idle until then.
     pub(super) idle_until: Instant,
     /// When it takes no more requests, and why.
@@ -69,6 +71,7 @@ impl Member {
             opened_at: now,
             last_used: now,
             requests: 0,
+            steady: (now, 0),
             idle_until: now + limits.idle,
             ends: aged
                 .into_iter()
@@ -106,6 +109,9 @@ impl Member {
 
     /// It is given a request.
     pub(super) fn assign(&mut self, now: Instant) {
+        if self.busy == 0 && self.last_used + LATELY < now {
+            self.steady = (now, self.requests);
+        }
         self.busy += 1;
         self.requests += 1;
         self.last_used = now;
@@ -170,8 +176,11 @@ impl Member {
             return false;
         }
         let early = (lead + self.share(lead)).as_secs_f64();
-        let age = now.saturating_duration_since(self.opened_at).as_secs_f64();
-        let coming = self.requests as f64 * early / age.max(early);
+        // At the rate at which they come now: it may have been a spare one for a long time.
+        let (since, before) = self.steady;
+        let came = (self.requests - before) as f64;
+        let time = now.saturating_duration_since(since).as_secs_f64();
+        let coming = came * early / time.max(early);
         self.requests + coming.ceil() as u64 + 1 >= most
     }
 

@@ -129,7 +129,7 @@ async fn write(connection: &Arc<dyn BindConnection>, token: &AccessToken) -> boo
     };
     let (attached, was_there) = match connection.bind(&facts).unwrap() {
         Bound::Attached(attached) => (attached, true),
-        Bound::Pending(attached) => (attached.await.unwrap(), false),
+        Bound::Pending(attached) | Bound::Shared(attached) => (attached.await.unwrap(), false),
         Bound::Nothing | Bound::ConnectionEnded => panic!("a proof is demanded"),
     };
     attached.count_use();

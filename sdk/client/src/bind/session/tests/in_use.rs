@@ -64,7 +64,7 @@ async fn the_tokens_that_were_used_last_are_handed_on_the_last_first() {
             asks_for_dpop: false,
             is_retry: false,
         };
-        if let Bound::Pending(proof) = connection.bind(&request).unwrap() {
+        if let Bound::Shared(proof) = connection.bind(&request).unwrap() {
             proof.await.unwrap();
         }
     }

@@ -355,7 +355,7 @@ impl Fixture {
         self.tell_alone(&connection, plan);
         let attached: Attachment = match bound {
             Bound::Attached(attached) => attached,
-            Bound::Pending(attached) => attached.await.unwrap(),
+            Bound::Pending(attached) | Bound::Shared(attached) => attached.await.unwrap(),
             Bound::Nothing => panic!("these tokens demand a proof"),
             Bound::ConnectionEnded => {
                 assert!(

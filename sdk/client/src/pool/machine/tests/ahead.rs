@@ -254,6 +254,33 @@ fn eight_ends_after_the_same_number_of_requests_are_a_habit() {
 }
 
 #[test]
+fn a_spare_connection_is_replaced_by_the_rate_at_which_requests_come_now() {
+    let mut fixture = Fixture::new(ahead(8, 8));
+    fixture.run(wanted(1));
+    fixture.run(Event::Opened(NewConnection {
+        http: HttpVersion::H1,
+        streams: 1,
+        ..new(1, SECOND)
+    }));
+    fixture.run(Event::Left(c(1), 99));
+    fixture.run(Event::Released(c(1), None));
+    fixture.after(60 * SECOND);
+    let mut carried = 1;
+    loop {
+        fixture.after(SECOND / 10);
+        carried += 1;
+        let actions = fixture.run(wanted(carried));
+        if Fixture::opened_ahead(&actions) == [c(1)] {
+            break;
+        }
+        assert!(carried < 100, "it would have ended");
+        fixture.run(Event::Released(c(1), None));
+    }
+    // Ten a second, and three seconds for the successor; by its whole life it would be four requests.
+    assert!(carried <= 70, "{carried}");
+}
+
+#[test]
 fn a_deployment_is_no_habit_and_opens_nothing_ahead() {
     let mut fixture = Fixture::new(ahead(8, 8));
     let mut opened = 0;
