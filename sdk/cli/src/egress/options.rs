@@ -35,6 +35,9 @@ pub(crate) struct EgressOptions {
     /// What happens to hosts that are not allowed; tunnels lead to port 443 and to no private range
     #[arg(long, value_enum, default_value = "refuse")]
     pub(super) others: Others,
+    /// For which an agent's connection may have no request
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10m")]
+    pub(super) idle_timeout: Duration,
     /// How long requests in flight may take when the egress ends
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
     pub(super) drain_timeout: Duration,
@@ -71,6 +74,7 @@ impl Configuration for EgressOptions {
                 ("--listen", options.listen.to_string()),
                 ("--intercept", format!("{:?}", options.intercept)),
                 ("--admin", format!("{:?}", options.admin)),
+                ("--idle-timeout", format!("{:?}", options.idle_timeout)),
                 ("--drain-timeout", format!("{:?}", options.drain_timeout)),
             ]
         };

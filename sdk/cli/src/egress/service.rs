@@ -14,7 +14,7 @@ use super::counts::Counts;
 use super::names::{Allowed, HostPort};
 use super::options::EgressOptions;
 use super::origins::Origins;
-use super::proxy::{METRICS, Proxy, Settings};
+use super::proxy::{METRICS, Patience, Proxy, Settings};
 use super::serve::{Address, Listener};
 use super::tunnels::TunnelPolicy;
 use crate::causes::with_causes;
@@ -68,8 +68,12 @@ impl Service for Running {
             upstream,
             tunnels: tunnels(&options, &own),
         };
+        let patience = Patience {
+            idle: options.idle_timeout,
+            ..Patience::default()
+        };
         let in_flight = InFlight::new(Self::METRICS);
-        let proxy = Proxy::new(settings, authority, None, counts, in_flight);
+        let proxy = Proxy::new(settings, patience, authority, None, counts, in_flight);
         let keeping_up = proxy
             .authority
             .clone()

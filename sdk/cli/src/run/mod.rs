@@ -30,7 +30,7 @@ use crate::egress::counts::Counts;
 use crate::egress::credential::Credential;
 use crate::egress::names::HostPort;
 use crate::egress::origins::{OriginOptions, Origins};
-use crate::egress::proxy::{METRICS, Proxy, Settings};
+use crate::egress::proxy::{METRICS, Patience, Proxy, Settings};
 use crate::egress::serve::Listener;
 use crate::egress::tunnels::{Others, TunnelPolicy};
 use crate::failure::Failure;
@@ -122,7 +122,15 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
             },
         };
         let in_flight = InFlight::without_log(&METRICS);
-        let proxy = Proxy::new(settings, Some(authority), credential, counts, in_flight);
+        let patience = Patience::default();
+        let proxy = Proxy::new(
+            settings,
+            patience,
+            Some(authority),
+            credential,
+            counts,
+            in_flight,
+        );
         let files = |name: &str| directory.path().join(bundle::file_name(name)).into();
         let mut changes = environment::changes(&inherited, &url, &allowed, files);
         if options.java {

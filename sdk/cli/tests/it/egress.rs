@@ -1,6 +1,7 @@
 //! The egress on real connections.
 
 mod direct;
+mod idle;
 mod intercepted;
 mod origins;
 mod pairs;

@@ -41,7 +41,7 @@ impl Proxy {
         if !settings.origins.allowed().contains(&target) {
             let other = self.reach(&settings.tunnels, &target).await?;
             self.counts.tunnels.add();
-            let (idle, place) = (self.patience.idle, entrance.place.clone());
+            let (idle, place) = (self.patience.tunnel, entrance.place.clone());
             self.spawn(async move {
                 let _place = place;
                 if let Ok(agent) = agent.await {

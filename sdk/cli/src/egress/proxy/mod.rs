@@ -2,6 +2,7 @@
 //! allowed origin.
 
 mod connect;
+mod idle;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,9 +23,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::idle::Activity;
 use super::answer::Refused;
 use super::authority::Authority;
 use super::body::{Body, OriginBody, RequestBody};
@@ -43,8 +46,12 @@ pub(crate) const METRICS: MetricNames = metric_names!("egress");
 /// How long the egress waits for an agent and for other hosts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// A connection without a request, and a tunnel in which nothing moves.
+    /// A connection without a request.
     pub(crate) idle: Duration,
+    /// An idle connection that was told to end.
+    pub(crate) end: Duration,
+    /// A tunnel in which nothing moves.
+    pub(crate) tunnel: Duration,
     /// From `CONNECT` to the end of the agent's TLS handshake: some stacks open tunnels that they
     /// never use.
     pub(crate) handshake: Duration,
@@ -55,7 +62,9 @@ pub(crate) struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(300),
+            idle: Duration::from_secs(600),
+            end: Duration::from_secs(5),
+            tunnel: Duration::from_secs(300),
             handshake: Duration::from_secs(60),
             connect: Duration::from_secs(10),
         }
@@ -109,6 +118,7 @@ impl Proxy {
     /// `counts` are those of the origins.
     pub(crate) fn new(
         settings: Settings,
+        patience: Patience,
         authority: Option<Authority>,
         credential: Option<Credential>,
         counts: Arc<Counts>,
@@ -119,7 +129,7 @@ impl Proxy {
             authority: authority.map(Arc::new),
             // What cannot be used was an error of the clients before.
             outer: Proxies::environment(),
-            patience: Patience::default(),
+            patience,
             credential,
             counts,
             in_flight,
@@ -181,24 +191,36 @@ impl Proxy {
         A: Fn(Request<Incoming>) -> F,
         F: Future<Output = Response<LoggedBody<Body>>> + Send + 'static,
     {
+        let activity = Activity::new();
+        let requests = activity.clone();
         let service = service_fn(move |request| {
+            let open = requests.begin();
             let response = answer(request);
-            async move { Ok::<_, Infallible>(response.await) }
+            async move { Ok::<_, Infallible>(response.await.map(|body| open.until_end_of(body))) }
         });
         let builder = self.server();
         let served = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
         tokio::pin!(served);
-        let served = tokio::select! {
+        let limit = tokio::select! {
             biased;
-            () = self.tasks.stop.cancelled() => {
-                // GOAWAY, or `Connection: close`; an idle connection ends.
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
-            served = served.as_mut() => served,
+            // The end of the process has a limit.
+            () = self.tasks.stop.cancelled() => None,
+            () = activity.idle(Instant::now(), self.patience.idle) => Some(self.patience.end),
+            served = served.as_mut() => return note_end(served),
         };
-        if let Err(error) = served {
-            tracing::debug!(%error, "an agent's connection ended early");
+        // GOAWAY, or `Connection: close`; an idle connection ends. A request that crosses that is
+        // answered.
+        served.as_mut().graceful_shutdown();
+        // Its agent may not acknowledge that, or send a head that does not end.
+        let over = async {
+            match limit {
+                Some(limit) => activity.idle(Instant::now(), limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            served = served.as_mut() => note_end(served),
+            () = over => tracing::debug!("an agent's idle connection was closed"),
         }
     }
 
@@ -207,7 +229,8 @@ impl Proxy {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.patience.idle);
+            // `serve` has a limit for all that is no request.
+            .header_read_timeout(None);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -308,6 +331,12 @@ impl Proxy {
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         Ok(Response::from_parts(parts, Body::Passed(OriginBody(body))))
+    }
+}
+
+fn note_end(served: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = served {
+        tracing::debug!(%error, "an agent's connection ended early");
     }
 }
 
