@@ -1,5 +1,6 @@
 //! The egress on real connections.
 
+mod callers;
 mod direct;
 mod idle;
 mod intercepted;

@@ -2,9 +2,10 @@
 //! allowed origin.
 
 mod connect;
+mod connection;
+mod entrance;
 mod idle;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,24 +19,19 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::idle::Activity;
+pub(crate) use self::entrance::Entrance;
 use super::answer::Refused;
 use super::authority::Authority;
 use super::body::{Body, OriginBody, RequestBody};
 use super::counts::Counts;
 use super::credential::Credential;
 use super::fields;
-use super::names::{self, HostPort};
+use super::names::{self, Direct, HostPort};
 use super::origins::{Origin, Origins, SendError};
+use super::tls::Certified;
 use super::tunnels::TunnelPolicy;
 use crate::ops::access::{InFlight, Line, LoggedBody, Note};
 use crate::ops::metric_names::{MetricNames, metric_names};
@@ -50,6 +46,8 @@ pub(crate) struct Patience {
     pub(crate) idle: Duration,
     /// An idle connection that was told to end.
     pub(crate) end: Duration,
+    /// The requests of a caller whose certificate is no longer valid.
+    pub(crate) drain: Duration,
     /// A tunnel in which nothing moves.
     pub(crate) tunnel: Duration,
     /// From `CONNECT` to the end of the agent's TLS handshake: some stacks open tunnels that they
@@ -64,15 +62,13 @@ impl Default for Patience {
         Self {
             idle: Duration::from_secs(600),
             end: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
             tunnel: Duration::from_secs(300),
             handshake: Duration::from_secs(60),
             connect: Duration::from_secs(10),
         }
     }
 }
-
-/// Streams that an agent may have open on one connection.
-const MAX_STREAMS: u32 = 1000;
 
 /// All that an egress knows.
 pub(crate) struct Proxy {
@@ -95,6 +91,8 @@ pub(crate) struct Settings {
     /// Where requests go that name no other host.
     pub(crate) upstream: Option<HostPort>,
     pub(crate) tunnels: TunnelPolicy,
+    /// Of a listener that ends TLS.
+    pub(crate) certified: Certified,
 }
 
 /// The agents' connections.
@@ -103,15 +101,6 @@ struct Tasks {
     /// From then on they take no more requests.
     stop: CancellationToken,
     tracker: TaskTracker,
-}
-
-/// How an agent's connection came in.
-#[derive(Clone, Debug)]
-pub(crate) struct Entrance {
-    /// Of the connection and of what becomes of it: a tunnel outlives its `CONNECT`.
-    pub(crate) place: Arc<OwnedSemaphorePermit>,
-    /// The names of the listener; `None`: any name will do, since no browser reaches it.
-    pub(crate) own_names: Option<Arc<[HostPort]>>,
 }
 
 impl Proxy {
@@ -171,90 +160,25 @@ impl Proxy {
         self.tasks.tracker.wait().await;
     }
 
-    /// Serves an agent's connection to its end.
-    pub(crate) async fn connection<IO>(self: Arc<Self>, io: IO, entrance: Entrance)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let proxy = self.clone();
-        let answer = move |request| {
-            let (proxy, entrance) = (proxy.clone(), entrance.clone());
-            async move { proxy.front(request, &entrance).await }
-        };
-        self.serve(io, answer).await;
-    }
-
-    /// Answers the requests of one connection.
-    async fn serve<IO, A, F>(&self, io: IO, answer: A)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        A: Fn(Request<Incoming>) -> F,
-        F: Future<Output = Response<LoggedBody<Body>>> + Send + 'static,
-    {
-        let activity = Activity::new();
-        let requests = activity.clone();
-        let service = service_fn(move |request| {
-            let open = requests.begin();
-            let response = answer(request);
-            async move { Ok::<_, Infallible>(response.await.map(|body| open.until_end_of(body))) }
-        });
-        let builder = self.server();
-        let served = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
-        tokio::pin!(served);
-        let limit = tokio::select! {
-            biased;
-            // The end of the process has a limit.
-            () = self.tasks.stop.cancelled() => None,
-            () = activity.idle(Instant::now(), self.patience.idle) => Some(self.patience.end),
-            served = served.as_mut() => return note_end(served),
-        };
-        // GOAWAY, or `Connection: close`; an idle connection ends. A request that crosses that is
-        // answered.
-        served.as_mut().graceful_shutdown();
-        // Its agent may not acknowledge that, or send a head that does not end.
-        let over = async {
-            match limit {
-                Some(limit) => activity.idle(Instant::now(), limit).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            served = served.as_mut() => note_end(served),
-            () = over => tracing::debug!("an agent's idle connection was closed"),
-        }
-    }
-
-    fn server(&self) -> auto::Builder<TokioExecutor> {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            // `serve` has a limit for all that is no request.
-            .header_read_timeout(None);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS);
-        builder
-    }
-
     async fn front(
         self: &Arc<Self>,
         request: Request<Incoming>,
         entrance: &Entrance,
     ) -> Response<LoggedBody<Body>> {
         let settings = self.settings();
-        let mut line = self.line(&request);
-        let answered = if let Err(refused) = self.check_credential(request.headers()) {
-            Err(refused)
-        } else if request.method() == Method::CONNECT {
-            self.connect(&settings, request, entrance).await
-        } else {
-            match origin_of(&settings, &request, entrance) {
-                Ok(origin) => self.pass(&settings, origin, request, &mut line.note).await,
-                Err(refused) => Err(refused),
-            }
-        };
+        let mut line = self.line(&request, entrance);
+        let checked = self.check_credential(request.headers());
+        let answered =
+            if let Err(refused) = checked.and_then(|()| entrance.check(&settings.certified)) {
+                Err(refused)
+            } else if request.method() == Method::CONNECT {
+                self.connect(&settings, request, entrance).await
+            } else {
+                match origin_of(&settings, &request, entrance) {
+                    Ok(origin) => self.pass(&settings, origin, request, &mut line.note).await,
+                    Err(refused) => Err(refused),
+                }
+            };
         self.answer(line, answered)
     }
 
@@ -275,8 +199,12 @@ impl Proxy {
         self.credential.is_some()
     }
 
-    fn line(&self, request: &Request<Incoming>) -> Line {
-        Line::begin(request, self.in_flight.clone(), Note::default())
+    fn line(&self, request: &Request<Incoming>, entrance: &Entrance) -> Line {
+        let note = Note {
+            caller: entrance.caller().map(|caller| caller.name().clone()),
+            ..Note::default()
+        };
+        Line::begin(request, self.in_flight.clone(), note)
     }
 
     fn answer(
@@ -334,12 +262,6 @@ impl Proxy {
     }
 }
 
-fn note_end(served: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(error) = served {
-        tracing::debug!(%error, "an agent's connection ended early");
-    }
-}
-
 /// Whom a request to the listener itself is for.
 fn origin_of<'a>(
     settings: &'a Settings,
@@ -347,12 +269,17 @@ fn origin_of<'a>(
     entrance: &Entrance,
 ) -> Result<&'a Origin, Refused> {
     let origins = &settings.origins;
-    let name = names::check_direct(
-        origins.allowed(),
-        settings.upstream.as_ref(),
-        entrance.own_names.as_deref(),
-        &head(request),
-    )?;
+    let over_tls = entrance.caller().is_some();
+    let listener = Direct {
+        allowed: origins.allowed(),
+        upstream: settings.upstream.as_ref(),
+        own: match over_tls {
+            true => Some(settings.certified.names()),
+            false => entrance.own_names(),
+        },
+        over_tls,
+    };
+    let name = listener.check(&head(request))?;
     origins.named(&name)
 }
 
