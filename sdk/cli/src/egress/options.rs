@@ -43,6 +43,9 @@ pub(crate) struct EgressOptions {
     /// How long requests in flight may take when the egress ends
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
     pub(super) drain_timeout: Duration,
+    /// Only check the configuration and the files that it names
+    #[arg(long)]
+    pub(super) check: bool,
     #[command(flatten)]
     pub(super) tls: TlsOptions,
     #[command(flatten)]

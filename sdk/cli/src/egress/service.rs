@@ -30,7 +30,7 @@ use crate::ops::metric_names::MetricNames;
 use crate::ops::{self, Configured, Service};
 use crate::values::ListenAt;
 
-/// Serves until it is told to end. `again` reads the options as they are to be now.
+/// Serves until it is told to end, or only checks. `again` reads the options as they are to be now.
 pub(crate) fn run(
     options: EgressOptions,
     again: impl Fn() -> Result<Configured<EgressOptions>, Failure>,
@@ -39,10 +39,32 @@ pub(crate) fn run(
         .enable_all()
         .build()
         .map_err(Failure::failed)?;
-    runtime.block_on(ops::run::<Running>(options, again))
+    runtime.block_on(async {
+        match options.check {
+            true => check(&options),
+            false => ops::run::<Running>(options, again).await,
+        }
+    })
 }
 
-/// What the options ask for, before any socket is opened, and what a reload puts into use.
+fn check(options: &EgressOptions) -> Result<ExitCode, Failure> {
+    let plan = Plan::new(options, &Arc::default(), None)?;
+    if let Some(dir) = &options.intercept {
+        let names = plan.origins.allowed().iter().map(HostPort::host);
+        Authority::check(dir, names).map_err(unusable)?;
+    }
+    // Tokens and seeds may come later: requests are answered 503 until then.
+    for file in plan.origins.secrets() {
+        if let Err(error) = std::fs::File::open(&file) {
+            tracing::warn!("{file} cannot be read now: {error}");
+        }
+    }
+    tracing::info!("the configuration can be used");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the options ask for, before any socket is opened: what `--check` checks, and what a reload
+/// puts into use.
 struct Plan {
     origins: Origins,
     upstream: Option<HostPort>,

@@ -1,6 +1,7 @@
 //! The egress on real connections.
 
 mod callers;
+mod check;
 mod direct;
 mod idle;
 mod intercepted;

@@ -601,13 +601,19 @@ async fn what_callers_with_certificates_need_is_told() {
             "issue a new one",
         ),
     ] {
-        let mut command = scene.world.egress(&["--listen", listen]);
-        let output = command.args(&options).output().await.expect("it runs");
-        let text = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{options:?}: {text}");
-        assert!(text.contains(expected), "{expected:?} is not in {text}");
-        let secret = std::fs::read_to_string(&key).expect("a key");
-        let secret = secret.lines().nth(1).expect("a line");
-        assert!(!text.contains(secret), "{text}");
+        for check in [true, false] {
+            let mut command = scene.world.egress(&["--listen", listen]);
+            command.args(check.then_some("--check"));
+            let output = command.args(&options).output().await.expect("it runs");
+            let text = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{options:?}: {text}");
+            assert!(text.contains(expected), "{expected:?} is not in {text}");
+            let secret = std::fs::read_to_string(&key).expect("a key");
+            let secret = secret.lines().nth(1).expect("a line");
+            assert!(!text.contains(secret), "{text}");
+        }
     }
+    let mut command = scene.command(&["--check", "--listen", "0.0.0.0:0"]);
+    let output = command.output().await.expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
