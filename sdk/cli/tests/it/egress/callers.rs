@@ -1,173 +1,26 @@
 //! Callers beyond loopback, with mutual TLS (GW-5).
 
-use std::io;
-use std::sync::Arc;
+mod scene;
 
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
-use bowline_testkit::tls::{Alpn, TlsOptions};
+use bowline_testkit::tls::Alpn;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use super::intercepted::{careful, read_head};
+use self::scene::{Scene, closed, connect, say_connect, status};
+use super::intercepted::read_head;
 use super::service::held;
 use super::tunnels::Outer;
-use crate::agents::{Service, World, authority, request, stderr};
+use crate::agents::{Service, World, request, stderr};
 use crate::support::replace_file;
 
 const RELOADED: &str = " INFO reloaded (a file has changed)";
-
-/// An egress on all addresses of this machine, and the authority of its callers.
-struct Scene {
-    world: World,
-    pki: Pki,
-    caller: Leaf,
-    origin: String,
-    /// `HOST:PORT` of the origin.
-    host: String,
-}
-
-impl Scene {
-    fn new(name: &str) -> Self {
-        Self::of(World::new(name))
-    }
-
-    fn of(world: World) -> Self {
-        let pki = Pki::foreign();
-        let scene = Self {
-            caller: pki.client("caller", KeyKind::P256),
-            origin: world.server.origin(),
-            host: authority(&world.server.origin()),
-            world,
-            pki,
-        };
-        scene.write_listener(&scene.pki.localhost());
-        replace_file(&scene.world.file("callers.pem"), scene.pki.ca_pem());
-        scene
-    }
-
-    fn write_listener(&self, leaf: &Leaf) {
-        replace_file(&self.world.file("listen-key.pem"), leaf.key_pem());
-        replace_file(&self.world.file("listen.pem"), leaf.chain_pem());
-    }
-
-    /// With the three files.
-    fn command(&self, options: &[&str]) -> Command {
-        let mut command = self.world.egress(options);
-        command.env("BOWLINE_LOG_LEVEL", "info");
-        for (option, name) in [
-            ("--listen-cert", "listen.pem"),
-            ("--listen-key", "listen-key.pem"),
-            ("--listen-client-ca", "callers.pem"),
-        ] {
-            command.arg(option).arg(self.world.file(name));
-        }
-        command
-    }
-
-    async fn start(&self, options: &[&str]) -> Service {
-        self.start_command(&mut self.command(options)).await
-    }
-
-    async fn start_command(&self, command: &mut Command) -> Service {
-        Service::start(command.args(["--listen", "0.0.0.0:0"])).await
-    }
-
-    fn client(&self, leaf: Option<&Leaf>, alpn: Alpn) -> Arc<ClientConfig> {
-        TlsOptions::alpn(alpn).client(&self.pki, leaf)
-    }
-
-    async fn connect(
-        &self,
-        service: &Service,
-        leaf: Option<&Leaf>,
-        alpn: Alpn,
-    ) -> io::Result<TlsStream<TcpStream>> {
-        tls(
-            TcpStream::connect(&service.address).await?,
-            self.client(leaf, alpn),
-        )
-        .await
-    }
-
-    /// The whole answer to a request on a connection of its own.
-    async fn say(
-        &self,
-        service: &Service,
-        leaf: Option<&Leaf>,
-        request: &str,
-    ) -> io::Result<String> {
-        let mut stream = self.connect(service, leaf, Alpn::Http1).await?;
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer)
-    }
-
-    /// The head of the answer to a request for the origin, in absolute form.
-    async fn ask(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> String {
-        let (host, token) = (&self.host, self.world.token());
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("written");
-        read_head(stream).await
-    }
-
-    /// `CONNECT`, and TLS inside of TLS.
-    async fn inside(&self, service: &Service, leaf: &Leaf) -> TlsStream<TlsStream<TcpStream>> {
-        let stream = self.connect(service, Some(leaf), Alpn::Http1).await;
-        let mut stream = stream.expect("a handshake");
-        connect(&mut stream, &self.host).await;
-        let root = careful(&self.world.file("authority/root.pem"));
-        tls(stream, Arc::new(root)).await.expect("a handshake")
-    }
-
-    fn intercept(&self) -> String {
-        self.world.file("authority").display().to_string()
-    }
-}
-
-async fn tls<IO>(io: IO, config: Arc<ClientConfig>) -> io::Result<TlsStream<IO>>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    let name = ServerName::try_from("localhost").expect("a name");
-    TlsConnector::from(config).connect(name, io).await
-}
-
-/// The head of the answer.
-async fn say_connect(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), target: &str) -> String {
-    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("written");
-    read_head(stream).await
-}
-
-async fn connect(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), target: &str) {
-    let head = say_connect(stream, target).await;
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-}
-
-fn status(answer: &str) -> &str {
-    answer.get(9..12).unwrap_or(answer)
-}
-
-/// Returns when the other end has closed it, in whatever way. What comes before is thrown away.
-async fn closed(mut io: impl AsyncRead + Unpin) {
-    let mut rest = Vec::new();
-    // Shorter than any limit that would end it too.
-    let guard = std::time::Duration::from_secs(40);
-    let ended = tokio::time::timeout(guard, io.read_to_end(&mut rest)).await;
-    let _ = ended.expect("it stays open");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gw_5_beyond_loopback_whoever_has_a_certificate_is_served_by_every_way() {
