@@ -72,7 +72,8 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Agents of this user send `http://HOST/…` to it as their proxy, or, with --upstream, requests for
 that origin as to a server, over HTTP/1.1 or HTTP/2 without TLS. With --intercept they can use
-`https://HOST/…`, too. All of it leaves as `https`, over connections of `bowline`.
+`https://HOST/…`, too. All of it leaves as `https`, over connections of `bowline`. With
+--listen-cert the listener ends mutual TLS, and agents on other machines send the same within it.
 
 Examples:
   # One origin, as a reverse proxy on a socket of this user.
@@ -81,6 +82,10 @@ Examples:
 
   # A proxy for https:// URLs; agents trust ~/.bowline/root.pem.
   bowline egress --listen 127.0.0.1:3128 --intercept ~/.bowline --config egress.toml
+
+  # A server for agents on other machines, each with a certificate of agents-ca.pem.
+  bowline egress --listen 0.0.0.0:8443 --listen-cert egress.pem --listen-key egress.key \
+    --listen-client-ca agents-ca.pem --upstream https://mcp.example.com --config egress.toml
 
   # egress.toml: all options by their names, and a table for each origin with settings of its own.
   cert = \"pki/client.pem\"

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bowline::server::Routes;
+use bowline::server::{ProxyName, Routes, Thumbprint};
 use clap::ValueEnum;
 use http::Uri;
 
@@ -79,6 +79,18 @@ impl std::fmt::Display for ListenAt {
             Self::Tcp(addr) => addr.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// A peer named by its client certificate: by its thumbprint, SPIFFE ID or subject.
+pub(crate) fn certificate_name(text: &str) -> Option<ProxyName> {
+    if text.starts_with("spiffe://") {
+        return Some(ProxyName::SpiffeId(text.to_owned()));
+    }
+    match text.parse::<Thumbprint>() {
+        Ok(thumbprint) => Some(ProxyName::Thumbprint(thumbprint)),
+        Err(_) if text.contains('=') => Some(ProxyName::Subject(text.to_owned())),
+        Err(_) => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The egress: a proxy on this machine that gives an unmodified agent's requests mutual TLS and
 //! session-binding proofs (GW-5, GW-6, GW-7).
 
+pub(crate) mod address;
 pub(crate) mod answer;
 pub(crate) mod authority;
 pub(crate) mod body;
@@ -16,4 +17,5 @@ mod refused;
 pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod splice;
+pub(crate) mod tls;
 pub(crate) mod tunnels;

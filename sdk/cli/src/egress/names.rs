@@ -173,34 +173,43 @@ pub(crate) fn check_intercepted(on: &Intercepted, request: &Parts) -> Result<(),
     Ok(())
 }
 
-/// A request on the listener itself: the origin that its target names, or else the one of the reverse
-/// proxy. HTTP/2 writes a scheme and an authority on every request, so there an allowed origin as
-/// authority is what an absolute target is in HTTP/1.1.
-///
-/// # Errors
-/// Those of [`check_absolute`] and [`check_reverse`]; 421 where no origin is named.
-pub(crate) fn check_direct(
-    allowed: &Allowed,
-    upstream: Option<&HostPort>,
-    own: Option<&[HostPort]>,
-    request: &Parts,
-) -> Result<HostPort, Refused> {
-    let is_absolute = match request.version < Version::HTTP_2 {
-        true => request.uri.scheme().is_some(),
-        // One that cannot be read is no allowed origin.
-        false => matches!(target(request), Ok(Some(name)) if allowed.contains(&name)),
-    };
-    match upstream {
-        _ if is_absolute => check_absolute(allowed, request),
-        Some(upstream) => {
-            check_reverse(upstream, own, request)?;
-            Ok(upstream.clone())
+/// What requests on the listener itself are checked by.
+pub(crate) struct Direct<'a> {
+    pub(crate) allowed: &'a Allowed,
+    /// Of the reverse proxy.
+    pub(crate) upstream: Option<&'a HostPort>,
+    /// The names of the listener (GW-5). `None`: any, as on a Unix socket.
+    pub(crate) own: Option<&'a [HostPort]>,
+    /// The listener ends TLS: then HTTP/2 writes `https` on every request.
+    pub(crate) over_tls: bool,
+}
+
+impl Direct<'_> {
+    /// The origin that a request's target names, or else the one of the reverse proxy. HTTP/2 writes a
+    /// scheme and an authority on every request, so there an allowed origin as authority is what an
+    /// absolute target is in HTTP/1.1.
+    ///
+    /// # Errors
+    /// Those of [`check_absolute`] and [`check_reverse`]; 421 where no origin is named.
+    pub(crate) fn check(&self, request: &Parts) -> Result<HostPort, Refused> {
+        let is_h2 = request.version >= Version::HTTP_2;
+        let is_absolute = match is_h2 {
+            false => request.uri.scheme().is_some(),
+            // One that cannot be read is no allowed origin.
+            true => matches!(target(request), Ok(Some(name)) if self.allowed.contains(&name)),
+        };
+        match self.upstream {
+            _ if is_absolute => check_absolute(self.allowed, is_h2 && self.over_tls, request),
+            Some(upstream) => {
+                check_reverse(upstream, self.own, request)?;
+                Ok(upstream.clone())
+            }
+            None => Err(Refused::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "no_origin",
+                "this is a proxy, and the request's target names no allowed origin",
+            )),
         }
-        None => Err(Refused::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "no_origin",
-            "this is a proxy, and the request's target names no allowed origin",
-        )),
     }
 }
 
@@ -209,8 +218,13 @@ pub(crate) fn check_direct(
 ///
 /// # Errors
 /// As [`check_intercepted`]; 403 for an origin that is not allowed.
-fn check_absolute(allowed: &Allowed, request: &Parts) -> Result<HostPort, Refused> {
-    if request.uri.scheme() != Some(&Scheme::HTTP) {
+fn check_absolute(
+    allowed: &Allowed,
+    may_be_https: bool,
+    request: &Parts,
+) -> Result<HostPort, Refused> {
+    let scheme = request.uri.scheme();
+    if scheme != Some(&Scheme::HTTP) && !(may_be_https && scheme == Some(&Scheme::HTTPS)) {
         return Err(Refused::new(
             StatusCode::BAD_REQUEST,
             "scheme",

@@ -6,16 +6,18 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
+use super::address::Address;
 use super::origins::{self, OriginOptions};
-use super::serve::Address;
+use super::tls::TlsOptions;
 use super::tunnels::Others;
 use crate::ops::{AdminOptions, Configuration};
 use crate::values::duration;
 
-/// Give the requests of agents on this machine mutual TLS and proofs
+/// Give the requests of agents mutual TLS and proofs
 #[derive(Clone, Debug, Args)]
 pub(crate) struct EgressOptions {
-    /// Where agents connect: ADDRESS:PORT on loopback, unix:PATH, or unix:@NAME (abstract)
+    /// Where agents connect: ADDRESS:PORT, beyond loopback only with --listen-cert; unix:PATH, or
+    /// unix:@NAME (abstract)
     #[arg(long, value_name = "ADDRESS", value_parser = Address::parse)]
     pub(super) listen: Address,
     /// Needed for unix:@NAME: such a socket has no permissions, so every process of this network
@@ -35,9 +37,17 @@ pub(crate) struct EgressOptions {
     /// What happens to hosts that are not allowed; tunnels lead to port 443 and to no private range
     #[arg(long, value_enum, default_value = "refuse")]
     pub(super) others: Others,
+    /// How long an agent's connection may have no request
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10m")]
+    pub(super) idle_timeout: Duration,
     /// How long requests in flight may take when the egress ends
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
     pub(super) drain_timeout: Duration,
+    /// Only check the configuration and the files that it names
+    #[arg(long)]
+    pub(super) check: bool,
+    #[command(flatten)]
+    pub(super) tls: TlsOptions,
     #[command(flatten)]
     pub(super) admin: AdminOptions,
 }
@@ -48,13 +58,16 @@ impl Configuration for EgressOptions {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        origins::files(&self.origins)
+        let mut files = origins::files(&self.origins);
+        files.extend(self.tls.files().cloned());
+        files
     }
 
     fn describe(&self) -> Map<String, Value> {
         let others = self.others.to_possible_value();
         let about = json!({
             "origins": origins::describe(&self.origins),
+            "callers": if self.tls.are_given() { "certificate" } else { "user" },
             "upstream": self.upstream,
             "intercept": self.intercept,
             "others": others.map(|others| others.get_name().to_owned()),
@@ -68,9 +81,13 @@ impl Configuration for EgressOptions {
     fn changed_but_fixed(&self, former: &Self) -> Vec<&'static str> {
         let fixed = |options: &Self| {
             [
-                ("--listen", options.listen.to_string()),
+                (
+                    "--listen",
+                    format!("{} {}", options.listen, options.tls.are_given()),
+                ),
                 ("--intercept", format!("{:?}", options.intercept)),
                 ("--admin", format!("{:?}", options.admin)),
+                ("--idle-timeout", format!("{:?}", options.idle_timeout)),
                 ("--drain-timeout", format!("{:?}", options.drain_timeout)),
             ]
         };

@@ -5,65 +5,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline::server::{Acceptor, Connection, ConnectionLimits, Listener as TlsListener};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::callers::{self, Callers};
+use super::address::Address;
+use super::callers::Callers;
 use super::names;
 use super::proxy::{Entrance, Proxy};
+use super::tls::Caller;
 use crate::failure::Failure;
 use crate::ops::socket;
 
 /// Connections and tunnels of agents at one time; beyond it they wait.
 const MAX_CONNECTIONS: usize = 2000;
-
-/// `--listen`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Address {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-    /// A name in the network namespace: no file, and so no permissions.
-    Abstract(String),
-}
-
-impl Address {
-    /// Reads `ADDRESS:PORT` on loopback, `unix:PATH` or `unix:@NAME`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match (path, path.strip_prefix('@')) {
-                ("", _) => Err("unix: is followed by a path, or by @ and a name".to_owned()),
-                (_, Some("")) => Err("unix:@ is followed by a name".to_owned()),
-                (_, Some(name)) => Ok(Self::Abstract(name.to_owned())),
-                (path, None) => Ok(Self::Unix(path.into())),
-            };
-        }
-        let address: SocketAddr = text
-            .parse()
-            .map_err(|_| "it is none of ADDRESS:PORT, unix:PATH and unix:@NAME".to_owned())?;
-        match address.ip().is_loopback() {
-            true => Ok(Self::Tcp(address)),
-            false => Err(
-                "beyond loopback every machine could use the key: listen on 127.0.0.1, \
-                 [::1] or unix:PATH"
-                    .to_owned(),
-            ),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Abstract(name) => write!(f, "unix:@{name}"),
-        }
-    }
-}
 
 /// A bound listener.
 pub(crate) struct Listener {
@@ -75,23 +33,31 @@ pub(crate) struct Listener {
 enum Socket {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener),
+    /// With its address.
+    Tls(TlsListener, SocketAddr),
+}
+
+/// For callers that show a certificate.
+pub(crate) struct Tls {
+    pub(crate) acceptor: Acceptor,
+    /// For which a connection may have no request.
+    pub(crate) idle_timeout: Duration,
 }
 
 impl Listener {
     /// # Errors
-    /// The address cannot be bound, or it cannot be told who connects to it.
-    pub(crate) async fn bind(address: &Address) -> Result<Self, Failure> {
+    /// The address cannot be bound.
+    pub(crate) async fn bind(address: &Address, tls: Option<Tls>) -> Result<Self, Failure> {
         let failed =
             |error: &dyn fmt::Display| Failure::failed(format!("--listen {address}: {error}"));
         let socket = match address {
             Address::Tcp(at) => {
-                if !callers::are_told() {
-                    return Err(Failure::usage(
-                        "/proc/net/tcp cannot be read, so it cannot be told which user connects: \
-                         use --listen unix:PATH",
-                    ));
-                }
-                return Self::bind_tcp(*at).await;
+                let Some(tls) = tls else {
+                    return Self::bind_tcp(*at).await;
+                };
+                let (listener, local) = bind_tcp(*at).await?;
+                let listener = tls.listener(listener).map_err(|e| failed(&e))?;
+                return Ok(Self::on(Socket::Tls(listener, local), local));
             }
             Address::Unix(path) => {
                 let listener = socket::bind_private(path).await;
@@ -106,15 +72,17 @@ impl Listener {
         Ok(Self { socket, address })
     }
 
-    /// For callers that are not known by their user alone.
+    /// For callers that are not known by a certificate.
     pub(crate) async fn bind_tcp(at: SocketAddr) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::failed(format!("--listen {at}: {error}"));
-        let listener = TcpListener::bind(at).await.map_err(failed)?;
-        let local = listener.local_addr().map_err(failed)?;
-        Ok(Self {
-            socket: Socket::Tcp(listener, local),
-            address: Address::Tcp(local),
-        })
+        let (listener, local) = bind_tcp(at).await?;
+        Ok(Self::on(Socket::Tcp(listener, local), local))
+    }
+
+    fn on(socket: Socket, address: SocketAddr) -> Self {
+        Self {
+            socket,
+            address: Address::Tcp(address),
+        }
     }
 
     /// Holds the address: nobody else can take it while this is there, even when nobody accepts.
@@ -122,6 +90,7 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(listener, _) => listener.as_fd().try_clone_to_owned(),
             Socket::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+            Socket::Tls(..) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -131,20 +100,20 @@ impl Listener {
 
     pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
         match &self.socket {
-            Socket::Tcp(_, local) => Some(*local),
+            Socket::Tcp(_, local) | Socket::Tls(_, local) => Some(*local),
             Socket::Unix(_) => None,
         }
     }
 
     /// Accepts for as long as it is polled.
-    pub(crate) async fn serve(&self, proxy: Arc<Proxy>) {
+    pub(crate) async fn serve(&mut self, proxy: Arc<Proxy>) {
         let callers = Callers::own();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else {
                 return;
             };
-            let accepted = match &self.socket {
+            let accepted = match &mut self.socket {
                 Socket::Tcp(listener, local) => listener.accept().await.map(|(socket, peer)| {
                     let connection = tcp(proxy.clone(), callers, socket, peer, *local, place);
                     proxy.spawn(connection);
@@ -152,6 +121,11 @@ impl Listener {
                 Socket::Unix(listener) => listener.accept().await.map(|(socket, _)| {
                     proxy.spawn(unix(proxy.clone(), callers, socket, place));
                 }),
+                Socket::Tls(listener, local) => {
+                    let connection = listener.accept().await;
+                    proxy.spawn(tls(proxy.clone(), callers, connection, *local, place));
+                    Ok(())
+                }
             };
             if let Err(error) = accepted {
                 // Too many files are open, as a rule: connections that end make room.
@@ -171,6 +145,23 @@ impl Drop for Listener {
     }
 }
 
+impl Tls {
+    fn listener(self, tcp: TcpListener) -> io::Result<TlsListener> {
+        let mut limits = ConnectionLimits::default();
+        limits.max_connections = MAX_CONNECTIONS;
+        limits.max_handshakes = MAX_CONNECTIONS;
+        limits.idle_timeout = self.idle_timeout;
+        TlsListener::with_limits(tcp, self.acceptor, limits)
+    }
+}
+
+async fn bind_tcp(at: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |error: io::Error| Failure::failed(format!("--listen {at}: {error}"));
+    let listener = TcpListener::bind(at).await.map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    Ok((listener, local))
+}
+
 fn bind_abstract(name: &str) -> io::Result<UnixListener> {
     let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
     let listener = std::os::unix::net::UnixListener::bind_addr(&address)?;
@@ -186,17 +177,37 @@ async fn tcp(
     local: SocketAddr,
     place: OwnedSemaphorePermit,
 ) {
-    let known = move || callers.admits_tcp(peer, local);
-    let known = tokio::task::spawn_blocking(known).await;
-    let known = known.unwrap_or_else(|error| Err(io::Error::other(error)));
+    let known = user(callers, peer, local).await;
     if is_admitted(&proxy, known) {
         let _ = socket.set_nodelay(true);
-        let entrance = Entrance {
-            place: Arc::new(place),
-            own_names: Some(names::own_names(local.port()).into()),
-        };
+        let entrance = Entrance::new(Some(names::own_names(local.port())), place);
         proxy.connection(socket, entrance).await;
     }
+}
+
+/// The handshake has shown the certificate. On loopback the user counts as well (GW-5).
+async fn tls(
+    proxy: Arc<Proxy>,
+    callers: Callers,
+    connection: Connection,
+    local: SocketAddr,
+    place: OwnedSemaphorePermit,
+) {
+    let known = match connection.facts().peer() {
+        Some(peer) if local.ip().is_loopback() => user(callers, peer, local).await,
+        _ => Ok(true),
+    };
+    if is_admitted(&proxy, known) {
+        let entrance = Entrance::of(Caller::of(&connection), place);
+        proxy.connection(connection, entrance).await;
+    }
+}
+
+/// Whether the other end is of this user.
+async fn user(callers: Callers, peer: SocketAddr, local: SocketAddr) -> io::Result<bool> {
+    let known = move || callers.admits_tcp(peer, local);
+    let known = tokio::task::spawn_blocking(known).await;
+    known.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 async fn unix(
@@ -207,10 +218,7 @@ async fn unix(
 ) {
     let peer = socket.peer_cred();
     if is_admitted(&proxy, peer.map(|peer| callers.admits(peer.uid()))) {
-        let entrance = Entrance {
-            place: Arc::new(place),
-            own_names: None,
-        };
+        let entrance = Entrance::new(None, place);
         proxy.connection(socket, entrance).await;
     }
 }

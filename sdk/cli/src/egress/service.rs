@@ -6,25 +6,31 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bowline::server::{Acceptor, TlsReloader, metrics::MetricsObserver};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::address::Address;
 use super::authority::{Authority, AuthorityError};
+use super::callers;
 use super::counts::Counts;
 use super::names::{Allowed, HostPort};
 use super::options::EgressOptions;
 use super::origins::Origins;
-use super::proxy::{METRICS, Proxy, Settings};
-use super::serve::{Address, Listener};
+use super::proxy::{METRICS, Patience, Proxy, Settings};
+use super::serve::{self, Listener};
+use super::tls::{CallerTls, Certified};
 use super::tunnels::TunnelPolicy;
 use crate::causes::with_causes;
 use crate::failure::Failure;
+use crate::ingress::inputs::Inputs;
 use crate::ops::access::InFlight;
 use crate::ops::metric_names::MetricNames;
 use crate::ops::{self, Configured, Service};
 use crate::values::ListenAt;
 
-/// Serves until it is told to end. `again` reads the options as they are to be now.
+/// Serves until it is told to end, or only checks. `again` reads the options as they are to be now.
 pub(crate) fn run(
     options: EgressOptions,
     again: impl Fn() -> Result<Configured<EgressOptions>, Failure>,
@@ -33,7 +39,73 @@ pub(crate) fn run(
         .enable_all()
         .build()
         .map_err(Failure::failed)?;
-    runtime.block_on(ops::run::<Running>(options, again))
+    runtime.block_on(async {
+        match options.check {
+            true => check(&options),
+            false => ops::run::<Running>(options, again).await,
+        }
+    })
+}
+
+fn check(options: &EgressOptions) -> Result<ExitCode, Failure> {
+    let plan = Plan::new(options, &Arc::default(), None)?;
+    if let Some(dir) = &options.intercept {
+        let names = plan.origins.allowed().iter().map(HostPort::host);
+        Authority::check(dir, names).map_err(unusable)?;
+    }
+    // Tokens and seeds may come later: requests are answered 503 until then.
+    for file in plan.origins.secrets() {
+        if let Err(error) = std::fs::File::open(&file) {
+            tracing::warn!("{file} cannot be read now: {error}");
+        }
+    }
+    tracing::info!("the configuration can be used");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the options ask for, before any socket is opened: what `--check` checks, and what a reload
+/// puts into use.
+struct Plan {
+    origins: Origins,
+    upstream: Option<HostPort>,
+    /// Of a listener that ends TLS.
+    tls: Option<CallerTls>,
+}
+
+impl Plan {
+    /// Reads every file that the options name. `former` are the origins in use.
+    ///
+    /// # Errors
+    /// What cannot be read, cannot be used, or cannot be together; each says what to do.
+    fn new(
+        options: &EgressOptions,
+        counts: &Arc<Counts>,
+        former: Option<&Origins>,
+    ) -> Result<Self, Failure> {
+        check_abstract(options)?;
+        if let Address::Tcp(at) = options.listen
+            && at.ip().is_loopback()
+            && !callers::are_told()
+        {
+            return Err(Failure::usage(
+                "/proc/net/tcp cannot be read, so it cannot be told which user connects: use --listen \
+                 unix:PATH",
+            ));
+        }
+        // First: from then on no other process of this user can read keys from this one.
+        let origins = Origins::new(&options.origins, counts, former)?;
+        let tls = CallerTls::new(&options.tls, &options.listen)?;
+        let upstream = upstream(options, origins.allowed())?;
+        if options.intercept.is_some() {
+            let allowed = origins.allowed();
+            allowed.check_interceptable().map_err(Failure::usage)?;
+        }
+        Ok(Self {
+            origins,
+            upstream,
+            tls,
+        })
+    }
 }
 
 pub(crate) struct Running {
@@ -43,9 +115,18 @@ pub(crate) struct Running {
     /// Where no tunnel leads.
     own: Vec<SocketAddr>,
     drain_timeout: Duration,
+    tls: Option<Reloading>,
     serving: JoinHandle<()>,
     /// Of the local authority.
     keeping_up: Option<JoinHandle<()>>,
+}
+
+/// The TLS configuration in use, to be replaced.
+struct Reloading {
+    tls: TlsReloader,
+    /// What it was made from. One reload at a time.
+    inputs: Mutex<Inputs>,
+    listening: SocketAddr,
 }
 
 impl Service for Running {
@@ -53,23 +134,47 @@ impl Service for Running {
     const METRICS: &'static MetricNames = &METRICS;
 
     async fn start(options: EgressOptions) -> Result<Self, Failure> {
-        check_abstract(&options)?;
         let counts = Arc::new(Counts::default());
-        let origins = Origins::new(&options.origins, &counts, None)?;
-        let upstream = upstream(&options, origins.allowed())?;
-        let authority = open_authority(&options, origins.allowed())?;
-        let listener = Listener::bind(&options.listen).await?;
-        let mut own: Vec<SocketAddr> = listener.tcp_address().into_iter().collect();
+        let plan = Plan::new(&options, &counts, None)?;
+        let authority = open_authority(&options, plan.origins.allowed())?;
+        let acceptor = plan.tls.as_ref().map(|callers| {
+            let acceptor = Acceptor::new(callers.tls.clone());
+            acceptor.observer(MetricsObserver)
+        });
+        let encrypted = acceptor.clone().map(|acceptor| serve::Tls {
+            acceptor,
+            idle_timeout: options.idle_timeout,
+        });
+        let mut listener = Listener::bind(&options.listen, encrypted).await?;
+        let address = listener.tcp_address();
+        let (certified, tls) = match (plan.tls, acceptor, address) {
+            (Some(callers), Some(acceptor), Some(listening)) => {
+                let reloading = Reloading {
+                    tls: acceptor.reloader(),
+                    inputs: Mutex::new(callers.inputs),
+                    listening,
+                };
+                (callers.certified(listening), Some(reloading))
+            }
+            _ => (Certified::default(), None),
+        };
+        let mut own: Vec<SocketAddr> = address.into_iter().collect();
         if let Some(ListenAt::Tcp(admin)) = options.admin.admin {
             own.push(admin);
         }
         let settings = Settings {
-            origins,
-            upstream,
+            origins: plan.origins,
+            upstream: plan.upstream,
             tunnels: tunnels(&options, &own),
+            certified,
+        };
+        let patience = Patience {
+            idle: options.idle_timeout,
+            drain: options.drain_timeout,
+            ..Patience::default()
         };
         let in_flight = InFlight::new(Self::METRICS);
-        let proxy = Proxy::new(settings, authority, None, counts, in_flight);
+        let proxy = Proxy::new(settings, patience, authority, None, counts, in_flight);
         let keeping_up = proxy
             .authority
             .clone()
@@ -89,6 +194,7 @@ impl Service for Running {
             proxy,
             own,
             drain_timeout: options.drain_timeout,
+            tls,
             serving,
             keeping_up,
         })
@@ -97,9 +203,19 @@ impl Service for Running {
     /// Open connections stay: each request is passed on by what is in use when it begins.
     async fn reload(&self, options: EgressOptions) -> Result<(), Failure> {
         let former = self.proxy.settings();
-        let origins = Origins::new(&options.origins, &self.proxy.counts, Some(&former.origins))?;
-        let allowed = origins.allowed();
-        let upstream = upstream(&options, allowed)?;
+        let plan = Plan::new(&options, &self.proxy.counts, Some(&former.origins))?;
+        let tls = match (&self.tls, plan.tls) {
+            (Some(reloading), Some(callers)) => Some((reloading, callers)),
+            (Some(_), None) => {
+                return Err(Failure::usage(
+                    "--listen-cert cannot be left away: the listener ends TLS until the egress is \
+                     restarted",
+                ));
+            }
+            // A restart is needed, and the log says so.
+            (None, _) => None,
+        };
+        let allowed = plan.origins.allowed();
         if let Some(authority) = &self.proxy.authority {
             allowed.check_interceptable().map_err(Failure::usage)?;
             let names = allowed.iter().map(HostPort::host);
@@ -113,19 +229,39 @@ impl Service for Running {
                 );
             }
         }
-        origins.put_into_use()?;
+        plan.origins.put_into_use()?;
+        let certified = match tls {
+            None => Certified::default(),
+            Some((reloading, callers)) => {
+                let mut former = reloading.inputs.lock().await;
+                let certified = callers.certified(reloading.listening);
+                if callers.inputs != *former {
+                    // With another one no session from before can be resumed.
+                    reloading.tls.replace(callers.tls);
+                }
+                *former = callers.inputs;
+                certified
+            }
+        };
         self.proxy.replace(Settings {
-            origins,
-            upstream,
+            origins: plan.origins,
+            upstream: plan.upstream,
             tunnels: tunnels(&options, &self.own),
+            certified,
         });
         Ok(())
     }
 
     fn introduce(&self, _: &EgressOptions) {
+        let whom = match &self.tls {
+            None => "processes of this user",
+            Some(tls) if tls.listening.ip().is_loopback() => {
+                "processes of this user with a certificate of --listen-client-ca"
+            }
+            Some(_) => "callers with a certificate of --listen-client-ca",
+        };
         say(format_args!(
-            "listening on {}, for processes of this user: each of them can send requests with this \
-             identity",
+            "listening on {}, for {whom}: each of them can send requests with this identity",
             self.listening
         ));
     }
@@ -191,7 +327,6 @@ fn open_authority(
     let Some(dir) = &options.intercept else {
         return Ok(None);
     };
-    allowed.check_interceptable().map_err(Failure::usage)?;
     let authority = Authority::open(dir, allowed.iter().map(HostPort::host));
     authority.map(Some).map_err(unusable)
 }

@@ -1,6 +1,6 @@
 //! Where tunnels to other hosts may lead (GW-7).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use http::StatusCode;
 
@@ -70,7 +70,7 @@ impl TunnelPolicy {
         let is_own = self
             .own
             .iter()
-            .any(|own| plain(own.ip()) == ip && own.port() == address.port());
+            .any(|own| own.port() == address.port() && is_at(plain(own.ip()), ip));
         let kind = match never(ip) {
             _ if is_own => Some("this egress itself"),
             Some(kind) => Some(kind),
@@ -85,6 +85,13 @@ impl TunnelPolicy {
             )),
         }
     }
+}
+
+/// Whether a listener on `own` is reached by `ip`.
+fn is_at(own: IpAddr, ip: IpAddr) -> bool {
+    // On all addresses of this machine: what a socket can be bound to is one of them. An IPv6 socket
+    // may have IPv4 connections, too.
+    own == ip || (own.is_unspecified() && UdpSocket::bind((ip, 0)).is_ok())
 }
 
 fn forbidden(reason: &'static str, text: String) -> Refused {

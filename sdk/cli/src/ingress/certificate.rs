@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use bowline::server::Origin;
+use bowline::server::{Identity, Origin};
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::time::ASN1Time;
 
 use crate::failure::Failure;
+use crate::secret;
 
 /// The first certificate of the server's chain.
 pub(crate) struct ServerCertificate {
@@ -18,10 +19,31 @@ pub(crate) struct ServerCertificate {
 }
 
 impl ServerCertificate {
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+    /// Reads a chain and its private key, each from the file that an option names.
+    ///
+    /// # Errors
+    /// They cannot be used now, or every user of the machine can read the key.
+    pub(crate) fn with_key(
+        (option, path): (&str, &Path),
+        (key_option, key): (&str, &Path),
+    ) -> Result<(Self, Identity), Failure> {
+        let certificate = Self::read(option, path)?;
+        let text = secret::read_private_file(key_option, key)?;
+        let identity = Identity::from_pem(&certificate.pem, &text).map_err(|error| {
+            Failure::usage(format!(
+                "{option} {} with {key_option} {}: {error}",
+                path.display(),
+                key.display()
+            ))
+        })?;
+        certificate.check_times(option, path)?;
+        Ok((certificate, identity))
+    }
+
+    fn read(option: &str, path: &Path) -> Result<Self, Failure> {
         let file = path.display();
         let pem = std::fs::read(path)
-            .map_err(|error| Failure::usage(format!("--cert: {file} cannot be read: {error}")))?;
+            .map_err(|error| Failure::usage(format!("{option}: {file} cannot be read: {error}")))?;
         let leaf = Pem::iter_from_buffer(&pem)
             .filter_map(Result::ok)
             .find(|block| block.label == "CERTIFICATE")
@@ -29,13 +51,9 @@ impl ServerCertificate {
         match leaf {
             Some(leaf) => Ok(Self { pem, leaf }),
             None => Err(Failure::usage(format!(
-                "--cert: {file} holds no certificate in PEM"
+                "{option}: {file} holds no certificate in PEM"
             ))),
         }
-    }
-
-    pub(crate) fn pem(&self) -> &[u8] {
-        &self.pem
     }
 
     fn parsed(&self) -> X509Certificate<'_> {
@@ -43,18 +61,18 @@ impl ServerCertificate {
         self.leaf.parse_x509().expect("it was parsed before")
     }
 
-    pub(crate) fn check_times(&self, path: &Path) -> Result<(), Failure> {
+    fn check_times(&self, option: &str, path: &Path) -> Result<(), Failure> {
         let (validity, now) = (self.parsed().validity().clone(), ASN1Time::now());
         let file = path.display();
         if now > validity.not_after {
             return Err(Failure::usage(format!(
-                "--cert: {file} expired at {}: issue a new one (this machine's clock says {now})",
+                "{option}: {file} expired at {}: issue a new one (this machine's clock says {now})",
                 validity.not_after
             )));
         }
         if now < validity.not_before {
             return Err(Failure::usage(format!(
-                "--cert: {file} is valid from {} on: is this machine's clock right? It says {now}",
+                "{option}: {file} is valid from {} on: is this machine's clock right? It says {now}",
                 validity.not_before
             )));
         }

@@ -2,8 +2,8 @@
 //! (GW-1, GW-2, GW-4).
 
 mod access;
-mod certificate;
-mod inputs;
+pub(crate) mod certificate;
+pub(crate) mod inputs;
 mod metadata;
 mod nodes;
 mod options;

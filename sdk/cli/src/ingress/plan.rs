@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline::server::{
-    AcceptPolicy, BindingLayer, ClientAuth, ConnectionLimits, Dpop, DpopNonces, Identity,
-    MemoryReplayStore, NodeSecrets, Origin, ProxyName, RedisReplayStore, RedisServer,
-    RequireRequestBound, ResourceMetadata, Routes, ServeOptions, ServerTls, Thumbprint, TicketKeys,
-    Trust, TrustedProxies, metrics::MetricsObserver,
+    AcceptPolicy, BindingLayer, ClientAuth, ConnectionLimits, Dpop, DpopNonces, MemoryReplayStore,
+    NodeSecrets, Origin, ProxyName, RedisReplayStore, RedisServer, RequireRequestBound,
+    ResourceMetadata, Routes, ServeOptions, ServerTls, TicketKeys, Trust, TrustedProxies,
+    metrics::MetricsObserver,
 };
 use http::HeaderName;
 
@@ -21,8 +21,7 @@ use super::tokens::{TokenSource, Tokens};
 use crate::causes::with_causes;
 use crate::failure::Failure;
 use crate::receipt::ReceiptKey;
-use crate::secret;
-use crate::values::{StoreAt, routes};
+use crate::values::{StoreAt, certificate_name, routes};
 
 /// Used DPoP proofs, and `jti` values that come through proxies, in the memory of this process.
 const REPLAY_CAPACITY: usize = 1_000_000;
@@ -167,16 +166,8 @@ impl Plan {
     ) -> Result<Self, Failure> {
         let policy = &options.policy;
         refuse_contradictions(options)?;
-        let certificate = ServerCertificate::read(&options.cert)?;
-        let key = secret::read_private_file("--key", &options.key)?;
-        let identity = Identity::from_pem(certificate.pem(), &key).map_err(|error| {
-            Failure::usage(format!(
-                "--cert {} with --key {}: {error}",
-                options.cert.display(),
-                options.key.display()
-            ))
-        })?;
-        certificate.check_times(&options.cert)?;
+        let (certificate, identity) =
+            ServerCertificate::with_key(("--cert", &options.cert), ("--key", &options.key))?;
         let trust = Trust::from_pem_file(&options.client_ca)
             .map_err(|error| Failure::usage(format!("--client-ca: {}", with_causes(&error))))?;
         let metadata = match &policy.resource_metadata {
@@ -317,7 +308,7 @@ fn proxies(
         None => TrustedProxies::new(memory.proxies.clone()),
     };
     for name in &policy.trust_proxy {
-        proxies = match proxy_name(name) {
+        proxies = match certificate_name(name) {
             Some(ProxyName::Thumbprint(thumbprint)) => proxies.thumbprint(thumbprint),
             Some(ProxyName::SpiffeId(id)) => proxies.spiffe_id(id),
             Some(ProxyName::Subject(subject)) => proxies.subject(subject),
@@ -331,17 +322,6 @@ fn proxies(
         };
     }
     Ok(Some(proxies))
-}
-
-fn proxy_name(name: &str) -> Option<ProxyName> {
-    if name.starts_with("spiffe://") {
-        return Some(ProxyName::SpiffeId(name.to_owned()));
-    }
-    match name.parse::<Thumbprint>() {
-        Ok(thumbprint) => Some(ProxyName::Thumbprint(thumbprint)),
-        Err(_) if name.contains('=') => Some(ProxyName::Subject(name.to_owned())),
-        Err(_) => None,
-    }
 }
 
 fn passing(options: &Options, metadata: Option<ResourceMetadata>) -> Result<Passing, Failure> {

@@ -78,6 +78,8 @@ impl InFlight {
 pub(crate) struct Note {
     /// Of the agents' connections there is none.
     pub(crate) connection: Option<ConnectionId>,
+    /// Who has shown a certificate to the egress.
+    pub(crate) caller: Option<Arc<str>>,
     /// What was verified.
     pub(crate) class: Option<&'static str>,
     /// What the policy would have said, where it is only observed.
@@ -161,6 +163,7 @@ impl Drop for Line {
         tracing::info!(
             target: TARGET,
             method = %self.method,
+            caller = note.caller.as_deref().map(loggable).map(tracing::field::display),
             origin = note.origin.as_ref().map(tracing::field::display),
             path = %self.path,
             http = ?self.version,
@@ -185,7 +188,8 @@ fn target(uri: &Uri) -> &str {
     }
 }
 
-/// A path as it may stand in a line: no control characters, nothing endless.
+/// A path, or a name of a certificate, as it may stand in a line: one word without control
+/// characters, and nothing endless.
 fn loggable(path: &str) -> Cow<'_, str> {
     const REST: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\');
     let mut path: Cow<'_, str> = utf8_percent_encode(path, REST).into();

@@ -30,8 +30,9 @@ use crate::egress::counts::Counts;
 use crate::egress::credential::Credential;
 use crate::egress::names::HostPort;
 use crate::egress::origins::{OriginOptions, Origins};
-use crate::egress::proxy::{METRICS, Proxy, Settings};
+use crate::egress::proxy::{METRICS, Patience, Proxy, Settings};
 use crate::egress::serve::Listener;
+use crate::egress::tls::Certified;
 use crate::egress::tunnels::{Others, TunnelPolicy};
 use crate::failure::Failure;
 use crate::ops::access::InFlight;
@@ -104,7 +105,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
         .build()
         .map_err(failed)?;
     let ended = runtime.block_on(async {
-        let listener = Listener::bind_tcp(([127, 0, 0, 1], 0).into()).await?;
+        let mut listener = Listener::bind_tcp(([127, 0, 0, 1], 0).into()).await?;
         let address = listener.tcp_address().expect("a TCP listener");
         let port = listener.held().map_err(failed)?;
         let url = match &credential {
@@ -120,9 +121,18 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
                 private_ranges: true,
                 own: vec![address],
             },
+            certified: Certified::default(),
         };
         let in_flight = InFlight::without_log(&METRICS);
-        let proxy = Proxy::new(settings, Some(authority), credential, counts, in_flight);
+        let patience = Patience::default();
+        let proxy = Proxy::new(
+            settings,
+            patience,
+            Some(authority),
+            credential,
+            counts,
+            in_flight,
+        );
         let files = |name: &str| directory.path().join(bundle::file_name(name)).into();
         let mut changes = environment::changes(&inherited, &url, &allowed, files);
         if options.java {

@@ -348,7 +348,7 @@ impl Service {
         let mut address = None;
         while let Some(line) = lines.next_line().await.expect("a line") {
             let found = line.split_once("listening on ");
-            let found = found.and_then(|(_, rest)| rest.split_once(", for processes"));
+            let found = found.and_then(|(_, rest)| rest.split_once(", for "));
             address = found.map(|(address, _)| address.to_owned());
             *log.lock().expect("the lock") += &format!("{line}\n");
             if address.is_some() {

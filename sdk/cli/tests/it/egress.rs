@@ -1,6 +1,9 @@
 //! The egress on real connections.
 
+mod callers;
+mod check;
 mod direct;
+mod idle;
 mod intercepted;
 mod origins;
 mod pairs;

@@ -85,7 +85,6 @@ pub struct EndingConnection {
 impl EndingConnection {
     fn new(connection: Connection) -> Self {
         let (stream, ending) = connection.into_parts();
-        let ending = Arc::new(ending);
         let end = {
             let ending = ending.clone();
             async move {

@@ -24,10 +24,11 @@ use crate::{CloseReason, ConnectionFacts};
 /// A TLS connection together with its facts and its limits. It reads and writes application data.
 ///
 /// [`serve_connection`](crate::serve_connection) and `axum::serve` keep all limits. If you give it
-/// to hyper yourself, only stalled responses are limited.
+/// to hyper yourself, only stalled responses are limited, and [`end_wanted`](Self::end_wanted) says
+/// when the others are reached.
 pub struct Connection<IO = TcpStream> {
     stream: Bounded<TlsStream<IO>>,
-    ending: Ending,
+    ending: Arc<Ending>,
 }
 
 /// When a connection has to end.
@@ -71,7 +72,7 @@ impl<IO> Connection<IO> {
                 reports.clone(),
                 stalled,
             ),
-            ending: Ending {
+            ending: Arc::new(Ending {
                 facts,
                 activity,
                 limits: reports,
@@ -79,7 +80,7 @@ impl<IO> Connection<IO> {
                 idle_timeout: limits.idle_timeout,
                 at: limits.max_connection_age.map(|age| Instant::now() + age),
                 place,
-            },
+            }),
         }
     }
 
@@ -89,7 +90,18 @@ impl<IO> Connection<IO> {
         &self.ending.facts
     }
 
-    pub(crate) fn into_parts(self) -> (Bounded<TlsStream<IO>>, Ending) {
+    /// Completes when the connection should take no more requests: its client certificate expires or
+    /// no longer verifies (RS-1), or one of its [`ConnectionLimits`] is reached. For a server of your
+    /// own, which then drains it. What an HTTP/1.1 `CONNECT` has made of it counts as one request.
+    ///
+    /// While this lives, the connection keeps its place among those of the
+    /// [`Listener`](crate::Listener).
+    pub fn end_wanted(&self) -> impl Future<Output = CloseReason> + Send + use<IO> {
+        let ending = self.ending.clone();
+        async move { ending.wanted().await }
+    }
+
+    pub(crate) fn into_parts(self) -> (Bounded<TlsStream<IO>>, Arc<Ending>) {
         (self.stream, self.ending)
     }
 }

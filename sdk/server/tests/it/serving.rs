@@ -270,6 +270,39 @@ async fn an_idle_connection_is_closed_properly() {
     }
 }
 
+/// For a server of one's own. What a `CONNECT` has made of a connection is a request that goes on.
+#[tokio::test]
+async fn who_serves_a_connection_is_told_when_it_should_end() {
+    const CONNECT: &[u8] = b"CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n";
+    const ESTABLISHED: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+    for tunnels in [true, false] {
+        let fixture = Fixture::new();
+        let mut listener = fixture
+            .listener_with(fixture.tls(), ConnectionLimits::default())
+            .await;
+        let client = fixture.client("http/1.1");
+        let (stream, mut connection) =
+            tokio::join!(tls(listener.local_addr(), &client), listener.accept());
+        let mut stream = stream.unwrap();
+        let mut wanted = Box::pin(connection.end_wanted());
+        if tunnels {
+            stream.write_all(CONNECT).await.unwrap();
+            let mut received = vec![0; CONNECT.len()];
+            connection.read_exact(&mut received).await.unwrap();
+            connection.write_all(ESTABLISHED).await.unwrap();
+            connection.flush().await.unwrap();
+        }
+        tokio::time::pause();
+        let limit = Duration::from_secs(3600);
+        let ended = tokio::time::timeout(limit, wanted.as_mut()).await;
+        match tunnels {
+            true => assert!(ended.is_err(), "{ended:?}"),
+            false => assert_eq!(ended, Ok(CloseReason::Idle)),
+        }
+        tokio::time::resume();
+    }
+}
+
 #[tokio::test]
 async fn peers_that_truncate_tls_or_break_framing_do_not_affect_others() {
     let fixture = Fixture::new();

@@ -78,6 +78,19 @@ impl Authority {
         Self::with(Some(Store::open(dir)?), names)
     }
 
+    /// Whether [`open`](Self::open) can use the directory. Nothing is written, and another egress may be
+    /// using it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(crate) fn check<'a>(
+        dir: &Path,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), AuthorityError> {
+        Store::check(dir)?;
+        Self::new(names).map(|_| ())
+    }
+
     fn with<'a>(
         store: Option<Store>,
         names: impl IntoIterator<Item = &'a str>,

@@ -30,14 +30,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(failed)?,
         }
-        let lock = File::open(dir).map_err(failed)?;
-        let found = lock.metadata().map_err(failed)?;
-        let is_own = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
-        if !is_own || found.mode() & 0o022 != 0 {
-            return Err(AuthorityError::new(format!(
-                "{name} is no directory of this user in which no other can write: choose another one"
-            )));
-        }
+        let lock = Self::open_own(dir)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             AuthorityError::new(format!(
                 "another egress keeps its authority in {name}: choose another directory"
@@ -47,6 +40,43 @@ impl Store {
             dir: dir.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// Whether there is such a directory, or a place for it.
+    pub(super) fn check(dir: &Path) -> Result<(), AuthorityError> {
+        let is_missing = matches!(
+            fs::symlink_metadata(dir),
+            Err(error) if error.kind() == io::ErrorKind::NotFound
+        );
+        if !is_missing {
+            return Self::open_own(dir).map(drop);
+        }
+        let parent = match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        match fs::metadata(parent) {
+            Ok(found) if found.is_dir() => Ok(()),
+            _ => Err(AuthorityError::new(format!(
+                "{} cannot be made: {} is no directory",
+                dir.display(),
+                parent.display()
+            ))),
+        }
+    }
+
+    fn open_own(dir: &Path) -> Result<File, AuthorityError> {
+        let name = dir.display();
+        let failed = |error: io::Error| AuthorityError::new(format!("{name}: {error}"));
+        let opened = File::open(dir).map_err(failed)?;
+        let found = opened.metadata().map_err(failed)?;
+        let is_own = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
+        if !is_own || found.mode() & 0o022 != 0 {
+            return Err(AuthorityError::new(format!(
+                "{name} is no directory of this user in which no other can write: choose another one"
+            )));
+        }
+        Ok(opened)
     }
 
     /// The pairs, the one that ends first at the beginning. One that cannot be read is left out: the

@@ -274,7 +274,7 @@ fn absolute_targets_mean_allowed_https_origins() {
             request = request.header("host", host);
         }
         let parts = request.body(()).expect("a request").into_parts().0;
-        let checked = check_absolute(&allowed, &parts);
+        let checked = check_absolute(&allowed, false, &parts);
         let seen = checked
             .map(|origin| origin.to_string())
             .map_err(|r| r.status.as_u16());

@@ -41,11 +41,13 @@ impl Proxy {
         if !settings.origins.allowed().contains(&target) {
             let other = self.reach(&settings.tunnels, &target).await?;
             self.counts.tunnels.add();
-            let (idle, place) = (self.patience.idle, entrance.place.clone());
+            let (idle, entrance) = (self.patience.tunnel, entrance.clone());
             self.spawn(async move {
-                let _place = place;
                 if let Ok(agent) = agent.await {
-                    splice::both_ways(TokioIo::new(agent), other, idle).await;
+                    tokio::select! {
+                        () = splice::both_ways(TokioIo::new(agent), other, idle) => {}
+                        () = entrance.end_wanted() => {}
+                    }
                 }
             });
             return Ok(Response::default());
@@ -65,21 +67,27 @@ impl Proxy {
             Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "authority", text)
         })?;
         self.counts.intercepted.add();
-        let (proxy, place) = (self.clone(), entrance.place.clone());
+        let (proxy, entrance) = (self.clone(), entrance.clone());
         self.spawn(async move {
-            let _place = place;
             if let Ok(agent) = agent.await {
-                proxy.intercept(agent, target, tls).await;
+                proxy.intercept(agent, target, tls, entrance).await;
             }
         });
         Ok(Response::default())
     }
 
-    async fn intercept(self: Arc<Self>, agent: Upgraded, connect: HostPort, tls: TlsAcceptor) {
+    async fn intercept(
+        self: Arc<Self>,
+        agent: Upgraded,
+        connect: HostPort,
+        tls: TlsAcceptor,
+        entrance: Entrance,
+    ) {
         let accept = timeout(self.patience.handshake, tls.accept(TokioIo::new(agent)));
         let accepted = tokio::select! {
             biased;
             () = self.tasks.stop.cancelled() => return,
+            () = entrance.end_wanted() => return,
             accepted = accept => accepted,
         };
         let stream = match accepted {
@@ -96,11 +104,12 @@ impl Proxy {
             connect,
         });
         let proxy = self.clone();
+        let from = entrance.clone();
         let answer = move |request| {
-            let (proxy, on) = (proxy.clone(), on.clone());
-            async move { proxy.inside(&on, request).await }
+            let (proxy, on, entrance) = (proxy.clone(), on.clone(), from.clone());
+            async move { proxy.inside(&on, request, &entrance).await }
         };
-        self.serve(stream, answer).await;
+        self.serve(stream, &entrance, answer).await;
     }
 
     /// A request in an intercepted connection.
@@ -108,10 +117,13 @@ impl Proxy {
         &self,
         on: &Intercepted,
         request: Request<Incoming>,
+        entrance: &Entrance,
     ) -> Response<LoggedBody<Body>> {
         let settings = self.settings();
-        let mut line = self.line(&request);
-        let checked = names::check_intercepted(on, &head(&request));
+        let mut line = self.line(&request, entrance);
+        let checked = entrance
+            .check(&settings.certified)
+            .and_then(|()| names::check_intercepted(on, &head(&request)));
         let answered = match checked.and_then(|()| settings.origins.named(&on.connect)) {
             Ok(origin) => {
                 let note = &mut line.note;

@@ -2,8 +2,10 @@
 //! allowed origin.
 
 mod connect;
+mod connection;
+mod entrance;
+mod idle;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,22 +19,19 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::entrance::Entrance;
 use super::answer::Refused;
 use super::authority::Authority;
 use super::body::{Body, OriginBody, RequestBody};
 use super::counts::Counts;
 use super::credential::Credential;
 use super::fields;
-use super::names::{self, HostPort};
+use super::names::{self, Direct, HostPort};
 use super::origins::{Origin, Origins, SendError};
+use super::tls::Certified;
 use super::tunnels::TunnelPolicy;
 use crate::ops::access::{InFlight, Line, LoggedBody, Note};
 use crate::ops::metric_names::{MetricNames, metric_names};
@@ -43,8 +42,14 @@ pub(crate) const METRICS: MetricNames = metric_names!("egress");
 /// How long the egress waits for an agent and for other hosts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// A connection without a request, and a tunnel in which nothing moves.
+    /// A connection without a request.
     pub(crate) idle: Duration,
+    /// An idle connection that was told to end.
+    pub(crate) end: Duration,
+    /// The requests of a caller whose certificate is no longer valid.
+    pub(crate) drain: Duration,
+    /// A tunnel in which nothing moves.
+    pub(crate) tunnel: Duration,
     /// From `CONNECT` to the end of the agent's TLS handshake: some stacks open tunnels that they
     /// never use.
     pub(crate) handshake: Duration,
@@ -55,15 +60,15 @@ pub(crate) struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(300),
+            idle: Duration::from_secs(600),
+            end: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+            tunnel: Duration::from_secs(300),
             handshake: Duration::from_secs(60),
             connect: Duration::from_secs(10),
         }
     }
 }
-
-/// Streams that an agent may have open on one connection.
-const MAX_STREAMS: u32 = 1000;
 
 /// All that an egress knows.
 pub(crate) struct Proxy {
@@ -86,6 +91,8 @@ pub(crate) struct Settings {
     /// Where requests go that name no other host.
     pub(crate) upstream: Option<HostPort>,
     pub(crate) tunnels: TunnelPolicy,
+    /// Of a listener that ends TLS.
+    pub(crate) certified: Certified,
 }
 
 /// The agents' connections.
@@ -96,19 +103,11 @@ struct Tasks {
     tracker: TaskTracker,
 }
 
-/// How an agent's connection came in.
-#[derive(Clone, Debug)]
-pub(crate) struct Entrance {
-    /// Of the connection and of what becomes of it: a tunnel outlives its `CONNECT`.
-    pub(crate) place: Arc<OwnedSemaphorePermit>,
-    /// The names of the listener; `None`: any name will do, since no browser reaches it.
-    pub(crate) own_names: Option<Arc<[HostPort]>>,
-}
-
 impl Proxy {
     /// `counts` are those of the origins.
     pub(crate) fn new(
         settings: Settings,
+        patience: Patience,
         authority: Option<Authority>,
         credential: Option<Credential>,
         counts: Arc<Counts>,
@@ -119,7 +118,7 @@ impl Proxy {
             authority: authority.map(Arc::new),
             // What cannot be used was an error of the clients before.
             outer: Proxies::environment(),
-            patience: Patience::default(),
+            patience,
             credential,
             counts,
             in_flight,
@@ -161,77 +160,25 @@ impl Proxy {
         self.tasks.tracker.wait().await;
     }
 
-    /// Serves an agent's connection to its end.
-    pub(crate) async fn connection<IO>(self: Arc<Self>, io: IO, entrance: Entrance)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let proxy = self.clone();
-        let answer = move |request| {
-            let (proxy, entrance) = (proxy.clone(), entrance.clone());
-            async move { proxy.front(request, &entrance).await }
-        };
-        self.serve(io, answer).await;
-    }
-
-    /// Answers the requests of one connection.
-    async fn serve<IO, A, F>(&self, io: IO, answer: A)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        A: Fn(Request<Incoming>) -> F,
-        F: Future<Output = Response<LoggedBody<Body>>> + Send + 'static,
-    {
-        let service = service_fn(move |request| {
-            let response = answer(request);
-            async move { Ok::<_, Infallible>(response.await) }
-        });
-        let builder = self.server();
-        let served = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
-        tokio::pin!(served);
-        let served = tokio::select! {
-            biased;
-            () = self.tasks.stop.cancelled() => {
-                // GOAWAY, or `Connection: close`; an idle connection ends.
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
-            served = served.as_mut() => served,
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "an agent's connection ended early");
-        }
-    }
-
-    fn server(&self) -> auto::Builder<TokioExecutor> {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.patience.idle);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS);
-        builder
-    }
-
     async fn front(
         self: &Arc<Self>,
         request: Request<Incoming>,
         entrance: &Entrance,
     ) -> Response<LoggedBody<Body>> {
         let settings = self.settings();
-        let mut line = self.line(&request);
-        let answered = if let Err(refused) = self.check_credential(request.headers()) {
-            Err(refused)
-        } else if request.method() == Method::CONNECT {
-            self.connect(&settings, request, entrance).await
-        } else {
-            match origin_of(&settings, &request, entrance) {
-                Ok(origin) => self.pass(&settings, origin, request, &mut line.note).await,
-                Err(refused) => Err(refused),
-            }
-        };
+        let mut line = self.line(&request, entrance);
+        let checked = self.check_credential(request.headers());
+        let answered =
+            if let Err(refused) = checked.and_then(|()| entrance.check(&settings.certified)) {
+                Err(refused)
+            } else if request.method() == Method::CONNECT {
+                self.connect(&settings, request, entrance).await
+            } else {
+                match origin_of(&settings, &request, entrance) {
+                    Ok(origin) => self.pass(&settings, origin, request, &mut line.note).await,
+                    Err(refused) => Err(refused),
+                }
+            };
         self.answer(line, answered)
     }
 
@@ -252,8 +199,12 @@ impl Proxy {
         self.credential.is_some()
     }
 
-    fn line(&self, request: &Request<Incoming>) -> Line {
-        Line::begin(request, self.in_flight.clone(), Note::default())
+    fn line(&self, request: &Request<Incoming>, entrance: &Entrance) -> Line {
+        let note = Note {
+            caller: entrance.caller().map(|caller| caller.name().clone()),
+            ..Note::default()
+        };
+        Line::begin(request, self.in_flight.clone(), note)
     }
 
     fn answer(
@@ -318,12 +269,17 @@ fn origin_of<'a>(
     entrance: &Entrance,
 ) -> Result<&'a Origin, Refused> {
     let origins = &settings.origins;
-    let name = names::check_direct(
-        origins.allowed(),
-        settings.upstream.as_ref(),
-        entrance.own_names.as_deref(),
-        &head(request),
-    )?;
+    let over_tls = entrance.caller().is_some();
+    let listener = Direct {
+        allowed: origins.allowed(),
+        upstream: settings.upstream.as_ref(),
+        own: match over_tls {
+            true => Some(settings.certified.names()),
+            false => entrance.own_names(),
+        },
+        over_tls,
+    };
+    let name = listener.check(&head(request))?;
     origins.named(&name)
 }
 

@@ -127,3 +127,24 @@ fn ports_and_others_and_the_listener_itself() {
     let text = format!("{refused:?}");
     assert!(text.contains("--allow https://other.example"), "{text}");
 }
+
+/// On all addresses it listens on those of this machine, and on no other.
+#[test]
+fn a_listener_on_all_addresses_is_never_reached_by_a_tunnel() {
+    let kind = |own: &str, target: &str| {
+        let policy = TunnelPolicy {
+            own: vec![own.parse().expect("an address")],
+            ..policy()
+        };
+        let checked = policy.check_addresses(&[target.parse().expect("an address")]);
+        checked.map_err(|refused| refused.text)
+    };
+    for own in ["0.0.0.0:443", "[::]:443"] {
+        let refused = kind(own, "127.0.0.1:443").expect_err("refused");
+        assert!(refused.contains("this egress itself"), "{refused}");
+        let other_port = kind(own, "127.0.0.1:444").expect_err("refused");
+        assert!(other_port.contains("this machine"), "{other_port}");
+        // Of a documentation range (RFC 5737).
+        assert_eq!(kind(own, "203.0.113.7:443"), Ok(()));
+    }
+}

@@ -73,16 +73,20 @@ async fn an_abstract_socket_needs_a_switch_of_its_own() {
 
 /// As another user: connects, asks, and prints what is answered.
 const STRANGER: &str = r#"
-import encodings.idna, os, socket, sys
+import encodings.idna, os, socket, ssl, sys
+kind, where, folder = sys.argv[1:]
+context = ssl.create_default_context(cafile=folder + "/ca.pem")
+context.load_cert_chain(folder + "/agent.pem", folder + "/agent-key.pem")
 os.setgroups([]); os.setgid(65533); os.setuid(65533)
-kind, where = sys.argv[1:]
 try:
-    if kind == "tcp":
+    if kind in ("tcp", "tls"):
         host, port = where.split(":")
         peer = socket.create_connection((host, int(port)))
     else:
         peer = socket.socket(socket.AF_UNIX)
         peer.connect("\0" + where if kind == "abstract" else where)
+    if kind == "tls":
+        peer = context.wrap_socket(peer, server_hostname="localhost")
     print("connected")
     peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     print("answered" if peer.recv(1000) else "closed")
@@ -90,7 +94,7 @@ except OSError as error:
     print(type(error).__name__)
 "#;
 
-/// Only root can become another user.
+/// Only root can become another user. A certificate does not make up for that on loopback.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root and python3"]
 async fn gw_5_another_user_reaches_no_listener() {
@@ -100,8 +104,12 @@ async fn gw_5_another_user_reaches_no_listener() {
     let path = world.file("egress.sock").display().to_string();
     // Then the socket's own mode decides.
     std::fs::set_permissions(&world.scratch.0, PermissionsExt::from_mode(0o755)).expect("its mode");
+    let listener = world.pki.localhost().write_to(&world.scratch.0);
+    let listener = listener.expect("files");
+    let folder = world.scratch.0.display().to_string();
     for (listen, kind, place, can_connect) in [
         ("127.0.0.1:0".to_owned(), "tcp", None, true),
+        ("127.0.0.1:0".to_owned(), "tls", None, true),
         (format!("unix:@{name}"), "abstract", Some(name), true),
         (format!("unix:{path}"), "unix", Some(path), false),
     ] {
@@ -112,10 +120,19 @@ async fn gw_5_another_user_reaches_no_listener() {
             &origin,
             "--abstract-socket",
         ];
-        let service = Service::start(&mut world.egress(&arguments)).await;
+        let mut command = world.egress(&arguments);
+        if kind == "tls" {
+            command.arg("--listen-cert").arg(&listener.certificate);
+            command.arg("--listen-key").arg(&listener.key);
+            command.arg("--listen-client-ca").arg(world.file("ca.pem"));
+        }
+        let service = Service::start(&mut command).await;
         let place = place.unwrap_or_else(|| service.address.clone());
         let mut stranger = tokio::process::Command::new("python3");
-        let output = stranger.args(["-c", STRANGER, kind, &place]).output().await;
+        let output = stranger
+            .args(["-c", STRANGER, kind, &place, &folder])
+            .output()
+            .await;
         let output = output.expect("python3 runs");
         assert!(output.status.success(), "{output:?}");
         let told = String::from_utf8(output.stdout).expect("UTF-8");

@@ -148,12 +148,12 @@ async fn origins_come_and_go_with_the_file() {
 }
 
 /// `/held` is answered when it is released.
-struct Held {
-    arrived: mpsc::UnboundedReceiver<()>,
-    released: Arc<Semaphore>,
+pub(super) struct Held {
+    pub(super) arrived: mpsc::UnboundedReceiver<()>,
+    pub(super) released: Arc<Semaphore>,
 }
 
-fn held() -> (Router, Held) {
+pub(super) fn held() -> (Router, Held) {
     let (told, arrived) = mpsc::unbounded_channel();
     let released = Arc::new(Semaphore::new(0));
     let gate = released.clone();

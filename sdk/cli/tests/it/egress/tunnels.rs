@@ -11,7 +11,7 @@ use super::intercepted::connect;
 use crate::agents::{Service, World, authority, request};
 
 /// A CONNECT proxy. It echoes what is sent to hosts that it alone knows, and connects to others.
-struct Outer {
+pub(super) struct Outer {
     url: String,
     /// The head of each CONNECT.
     heads: Arc<Mutex<Vec<String>>>,
@@ -19,7 +19,7 @@ struct Outer {
 }
 
 impl Outer {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let tcp = loopback();
         let address = tcp.local_addr().expect("an address");
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -30,6 +30,10 @@ impl Outer {
             heads,
             _accepting: accepting,
         }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     fn targets(&self) -> Vec<String> {
