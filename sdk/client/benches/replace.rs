@@ -199,7 +199,11 @@ async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
 
     // Without a habit to learn, one end is enough to warm up. With one, the first eight ends are not
     // counted: on HTTP/1.1 two connections may share the requests, and then they take longer.
-    let (least, most) = if case.ahead { (HABIT + 1, 4 * HABIT) } else { (1, 1) };
+    let (least, most) = if case.ahead {
+        (HABIT + 1, 4 * HABIT)
+    } else {
+        (1, 1)
+    };
     let mut warm = Instant::now();
     for lives in 1..=most {
         let started = warm;

@@ -265,7 +265,8 @@ impl Exchange<'_> {
         let Some(token) = &self.plan.token else {
             return attachment.await.map(Proved::Here);
         };
-        let Some(elsewhere) = checkout.seek(token, self.plan.resend()) else {
+        let pool = &self.client.pool;
+        let Some(elsewhere) = pool.seek(checkout, token, self.plan.resend()) else {
             return attachment.await.map(Proved::Here);
         };
         match select(attachment, elsewhere).await {

@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bowline_proof::AccessToken;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio::runtime::Handle;
 
 use super::Pool;
-use super::machine::{KeyId, Resend};
-use super::seeking::Seeking;
+use super::machine::KeyId;
 use crate::body::ReplayBody;
 use crate::conn::facts::{ConnectionFacts, HttpVersion};
 use crate::conn::frames::ASSUMED_STREAMS;
@@ -126,11 +124,8 @@ impl Checkout {
         self.connection.requests.load(Ordering::Relaxed) == 0
     }
 
-    /// Another connection of the same origin and identity that holds a proof of this token, once one
-    /// is free. `None` on HTTP/2, where one connection serves all.
-    pub(crate) fn seek(&self, token: &AccessToken, resend: Resend) -> Option<Seeking> {
-        let is_h1 = self.connection.facts.http() == HttpVersion::H1;
-        is_h1.then(|| self.pool.seek(self.key, token, resend))
+    pub(super) fn key(&self) -> KeyId {
+        self.key
     }
 
     /// Counts a request that is about to be written.

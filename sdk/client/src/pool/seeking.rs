@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::checkout::Checkout;
 use super::machine::{Event, KeyId, Resend, WaiterId};
 use super::{Pool, State};
-use crate::conn::facts::ConnectionId;
+use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::error::Error;
 
 /// A request that seeks a connection.
@@ -40,12 +40,18 @@ pub(crate) struct Seeking {
 }
 
 impl Pool {
-    pub(super) fn seek(
+    /// Another connection of the same origin and identity that holds a proof of this token, once one
+    /// is free. `None` on HTTP/2, where one connection serves all.
+    pub(crate) fn seek(
         self: &Arc<Self>,
-        key: KeyId,
+        instead_of: &Checkout,
         token: &AccessToken,
         resend: Resend,
-    ) -> Seeking {
+    ) -> Option<Seeking> {
+        if instead_of.facts().http() != HttpVersion::H1 {
+            return None;
+        }
+        let key = instead_of.key();
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         state.last_waiter += 1;
@@ -64,11 +70,11 @@ impl Pool {
             false => state.seekers.push(seeker),
         }
         self.apply(state, None);
-        Seeking {
+        Some(Seeking {
             pool: self.clone(),
             waiter,
             receiver,
-        }
+        })
     }
 }
 

@@ -184,17 +184,17 @@ impl Member {
         self.requests + coming.ceil() as u64 + 1 >= most
     }
 
-    /// Whether requests come, so that one would meet its end.
+    /// Whether requests come, so that one would meet its end. None has come to one that was opened
+    /// beside others for a burst that was over before.
     pub(super) fn is_in_use(&self, now: Instant, lead: Duration) -> bool {
         // Of a short life, a part: a connection that was used once is not in use.
-        let lately = match self.ends {
-            Some((when, CloseReason::Age)) => {
-                let life = when.saturating_duration_since(self.opened_at);
-                (LATELY + lead).min(life / 4)
-            }
-            _ => LATELY + lead,
+        let life = match (self.ends, self.replace_at) {
+            (Some((when, CloseReason::Age)), _) => Some(when),
+            (_, learned) => learned,
         };
-        self.busy > 0 || self.last_used + lately > now
+        let life = life.map(|end| end.saturating_duration_since(self.opened_at));
+        let lately = (LATELY + lead).min(life.map_or(Duration::MAX, |life| life / 4));
+        self.busy > 0 || self.requests > 0 && self.last_used + lately > now
     }
 
     /// Its successor has taken over.

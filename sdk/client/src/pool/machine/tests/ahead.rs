@@ -281,6 +281,41 @@ fn a_spare_connection_is_replaced_by_the_rate_at_which_requests_come_now() {
 }
 
 #[test]
+fn what_a_burst_left_over_gets_no_successor() {
+    let mut fixture = Fixture::new(ahead(8, 8));
+    // With this key the lead is longer than half of a life.
+    let slow = |n| {
+        Event::Opened(NewConnection {
+            http: HttpVersion::H1,
+            streams: 1,
+            ..new(n, 2 * SECOND)
+        })
+    };
+    let life = 8 * SECOND;
+    for n in 1..=8 {
+        fixture.run(wanted(n));
+        fixture.run(slow(n));
+        fixture.after(life);
+        fixture.run(Event::Closed(c(n), Ending::Orderly));
+        fixture.after(2 * SECOND);
+    }
+    let habit = fixture.machine.learned().next().unwrap().1;
+    assert_eq!(habit.age, Some(life));
+    for n in 9..=10 {
+        assert_eq!(fixture.run(wanted(n)), [open()]);
+    }
+    fixture.run(slow(9));
+    assert_eq!(
+        fixture.run(Event::Released(c(9), None)),
+        [assign(9, 10)],
+        "the other one comes too late"
+    );
+    fixture.run(slow(10));
+    let actions: Vec<_> = (0..16).flat_map(|_| fixture.after(life / 16)).collect();
+    assert_eq!(Fixture::opened_ahead(&actions), [c(9)]);
+}
+
+#[test]
 fn a_deployment_is_no_habit_and_opens_nothing_ahead() {
     let mut fixture = Fixture::new(ahead(8, 8));
     let mut opened = 0;
