@@ -3,6 +3,7 @@
 mod direct;
 mod intercepted;
 mod origins;
+mod pages;
 mod pairs;
 mod service;
 mod streams;

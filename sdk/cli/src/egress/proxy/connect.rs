@@ -24,6 +24,7 @@ use crate::egress::answer::Refused;
 use crate::egress::authority::{Authority, AuthorityError};
 use crate::egress::body::Body;
 use crate::egress::names::{self, HostPort, Intercepted};
+use crate::egress::pages::Way;
 use crate::egress::tunnels::TunnelPolicy;
 use crate::egress::{fields, splice};
 use crate::ops::access::LoggedBody;
@@ -115,7 +116,8 @@ impl Proxy {
         let answered = match checked.and_then(|()| settings.origins.named(&on.connect)) {
             Ok(origin) => {
                 let note = &mut line.note;
-                self.pass(&settings, origin, request, note).await
+                self.pass(&settings, origin, request, Way::Tunnel, note)
+                    .await
             }
             Err(refused) => Err(refused),
         };

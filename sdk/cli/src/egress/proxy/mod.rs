@@ -33,6 +33,7 @@ use super::credential::Credential;
 use super::fields;
 use super::names::{self, HostPort};
 use super::origins::{Origin, Origins, SendError};
+use super::pages::{self, Way};
 use super::tunnels::TunnelPolicy;
 use crate::ops::access::{InFlight, Line, LoggedBody, Note};
 use crate::ops::metric_names::{MetricNames, metric_names};
@@ -103,6 +104,16 @@ pub(crate) struct Entrance {
     pub(crate) place: Arc<OwnedSemaphorePermit>,
     /// The names of the listener; `None`: any name will do, since no browser reaches it.
     pub(crate) own_names: Option<Arc<[HostPort]>>,
+}
+
+impl Entrance {
+    /// Of a request to the listener itself.
+    fn way(&self) -> Way<'_> {
+        match &self.own_names {
+            Some(names) => Way::Port(names),
+            None => Way::Socket,
+        }
+    }
 }
 
 impl Proxy {
@@ -228,7 +239,10 @@ impl Proxy {
             self.connect(&settings, request, entrance).await
         } else {
             match origin_of(&settings, &request, entrance) {
-                Ok(origin) => self.pass(&settings, origin, request, &mut line.note).await,
+                Ok(origin) => {
+                    let (way, note) = (entrance.way(), &mut line.note);
+                    self.pass(&settings, origin, request, way, note).await
+                }
                 Err(refused) => Err(refused),
             }
         };
@@ -275,10 +289,13 @@ impl Proxy {
         settings: &Settings,
         origin: &Origin,
         request: Request<Incoming>,
+        way: Way<'_>,
         note: &mut Note,
     ) -> Result<Response<Body>, Refused> {
         note.origin = Some(origin.name().to_string());
         let (mut parts, body) = request.into_parts();
+        // As they came: a `Connection` option could take them out.
+        pages::check(&parts.headers, origin.name(), way)?;
         names::check_upgrade(&parts.headers)?;
         let admitted = origin.admit(&mut parts)?;
         fields::check_reserved(&parts.headers)?;
