@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
+use super::callers::Caller;
 use super::origins::{self, OriginOptions};
 use super::serve::Address;
 use super::tunnels::Others;
@@ -22,6 +23,11 @@ pub(crate) struct EgressOptions {
     /// namespace can connect, and only the user that the kernel names for it decides
     #[arg(long)]
     pub(super) abstract_socket: bool,
+    /// The users whose processes may use this egress, such as uid:1001 (repeatable). Each of them can
+    /// send requests with this identity. A Unix socket then has mode 0666, and is closed to all others
+    /// by what the kernel says of the peer [default: this process's own user]
+    #[arg(long, value_name = "uid:NUMBER")]
+    pub(super) callers: Vec<Caller>,
     #[command(flatten)]
     pub(super) origins: OriginOptions,
     /// The allowed origin that gets the requests that are sent to this egress as to a server
@@ -54,6 +60,7 @@ impl Configuration for EgressOptions {
     fn describe(&self) -> Map<String, Value> {
         let others = self.others.to_possible_value();
         let about = json!({
+            "callers": self.callers.iter().map(Caller::to_string).collect::<Vec<_>>(),
             "origins": origins::describe(&self.origins),
             "upstream": self.upstream,
             "intercept": self.intercept,
@@ -69,6 +76,7 @@ impl Configuration for EgressOptions {
         let fixed = |options: &Self| {
             [
                 ("--listen", options.listen.to_string()),
+                ("--callers", format!("{:?}", options.callers)),
                 ("--intercept", format!("{:?}", options.intercept)),
                 ("--admin", format!("{:?}", options.admin)),
                 ("--drain-timeout", format!("{:?}", options.drain_timeout)),

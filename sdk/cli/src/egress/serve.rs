@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::callers::{self, Callers};
+use super::callers::{self, Callers, Peer, Uid};
 use super::names;
 use super::proxy::{Entrance, Proxy};
 use crate::failure::Failure;
@@ -80,7 +80,7 @@ enum Socket {
 impl Listener {
     /// # Errors
     /// The address cannot be bound, or it cannot be told who connects to it.
-    pub(crate) async fn bind(address: &Address) -> Result<Self, Failure> {
+    pub(crate) async fn bind(address: &Address, callers: &Callers) -> Result<Self, Failure> {
         let failed =
             |error: &dyn fmt::Display| Failure::failed(format!("--listen {address}: {error}"));
         let socket = match address {
@@ -94,7 +94,11 @@ impl Listener {
                 return Self::bind_tcp(*at).await;
             }
             Address::Unix(path) => {
-                let listener = socket::bind_private(path).await;
+                let listener = match callers.are_own() {
+                    true => socket::bind_private(path).await,
+                    // Its mode cannot name them: the kernel says of each connection whose it is.
+                    false => socket::bind(path, 0o666).await,
+                };
                 Socket::Unix(listener.map_err(|e| failed(&e))?)
             }
             Address::Abstract(name) => {
@@ -137,8 +141,7 @@ impl Listener {
     }
 
     /// Accepts for as long as it is polled.
-    pub(crate) async fn serve(&self, proxy: Arc<Proxy>) {
-        let callers = Callers::own();
+    pub(crate) async fn serve(&self, proxy: Arc<Proxy>, callers: Callers) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -146,11 +149,12 @@ impl Listener {
             };
             let accepted = match &self.socket {
                 Socket::Tcp(listener, local) => listener.accept().await.map(|(socket, peer)| {
+                    let callers = callers.clone();
                     let connection = tcp(proxy.clone(), callers, socket, peer, *local, place);
                     proxy.spawn(connection);
                 }),
                 Socket::Unix(listener) => listener.accept().await.map(|(socket, _)| {
-                    proxy.spawn(unix(proxy.clone(), callers, socket, place));
+                    proxy.spawn(unix(proxy.clone(), callers.clone(), socket, place));
                 }),
             };
             if let Err(error) = accepted {
@@ -186,13 +190,13 @@ async fn tcp(
     local: SocketAddr,
     place: OwnedSemaphorePermit,
 ) {
-    let known = move || callers.admits_tcp(peer, local);
-    let known = tokio::task::spawn_blocking(known).await;
-    let known = known.unwrap_or_else(|error| Err(io::Error::other(error)));
-    if is_admitted(&proxy, known) {
+    let owner = tokio::task::spawn_blocking(move || callers::tcp_owner(peer, local)).await;
+    let owner = owner.unwrap_or_else(|error| Err(io::Error::other(error)));
+    if let Some(peer) = admitted(&proxy, &callers, owner) {
         let _ = socket.set_nodelay(true);
         let entrance = Entrance {
             place: Arc::new(place),
+            peer,
             own_names: Some(names::own_names(local.port()).into()),
         };
         proxy.connection(socket, entrance).await;
@@ -205,30 +209,32 @@ async fn unix(
     socket: UnixStream,
     place: OwnedSemaphorePermit,
 ) {
-    let peer = socket.peer_cred();
-    if is_admitted(&proxy, peer.map(|peer| callers.admits(peer.uid()))) {
+    let owner = socket.peer_cred().map(|owner| Some(owner.uid()));
+    if let Some(peer) = admitted(&proxy, &callers, owner) {
         let entrance = Entrance {
             place: Arc::new(place),
+            peer,
             own_names: None,
         };
         proxy.connection(socket, entrance).await;
     }
 }
 
-fn is_admitted(proxy: &Proxy, known: io::Result<bool>) -> bool {
+/// Whose the connection is, if it may be used.
+fn admitted(proxy: &Proxy, callers: &Callers, owner: io::Result<Option<Uid>>) -> Option<Peer> {
     proxy.counts.connections.add();
-    match known {
-        Ok(true) => true,
-        Ok(false) => {
+    match owner {
+        Ok(Some(uid)) if callers.admits(uid) => Some(Peer::User(uid)),
+        Ok(_) => {
             proxy.counts.strangers.add();
             tracing::warn!("a connection of another user was closed");
-            false
+            None
         }
         // The credential says it.
-        Err(_) if proxy.asks_for_credential() => true,
+        Err(_) if proxy.asks_for_credential() => Some(Peer::Unknown),
         Err(error) => {
             tracing::warn!(%error, "it cannot be told which user connected: closed");
-            false
+            None
         }
     }
 }

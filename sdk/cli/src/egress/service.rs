@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::authority::{Authority, AuthorityError};
+use super::callers::Callers;
 use super::counts::Counts;
 use super::names::{Allowed, HostPort};
 use super::options::EgressOptions;
@@ -39,6 +40,8 @@ pub(crate) fn run(
 pub(crate) struct Running {
     /// Where it listens, with the port that was chosen for 0.
     listening: Address,
+    /// Who may use it.
+    callers: Callers,
     proxy: Arc<Proxy>,
     /// Where no tunnel leads.
     own: Vec<SocketAddr>,
@@ -55,10 +58,11 @@ impl Service for Running {
     async fn start(options: EgressOptions) -> Result<Self, Failure> {
         check_abstract(&options)?;
         let counts = Arc::new(Counts::default());
-        let origins = Origins::new(&options.origins, &counts, None)?;
+        let callers = Callers::named(&options.callers).map_err(Failure::usage)?;
+        let origins = Origins::new(&options.origins, &callers, &counts, None)?;
         let upstream = upstream(&options, origins.allowed())?;
         let authority = open_authority(&options, origins.allowed())?;
-        let listener = Listener::bind(&options.listen).await?;
+        let listener = Listener::bind(&options.listen, &callers).await?;
         let mut own: Vec<SocketAddr> = listener.tcp_address().into_iter().collect();
         if let Some(ListenAt::Tcp(admin)) = options.admin.admin {
             own.push(admin);
@@ -76,16 +80,17 @@ impl Service for Running {
             .map(|authority| tokio::spawn(async move { authority.keep_up().await }));
         let listening = listener.address().clone();
         let serving = {
-            let proxy = proxy.clone();
+            let (proxy, callers) = (proxy.clone(), callers.clone());
             tokio::spawn(async move {
                 tokio::select! {
                     () = proxy.stopped() => {}
-                    () = listener.serve(proxy.clone()) => {}
+                    () = listener.serve(proxy.clone(), callers) => {}
                 }
             })
         };
         Ok(Self {
             listening,
+            callers,
             proxy,
             own,
             drain_timeout: options.drain_timeout,
@@ -97,7 +102,8 @@ impl Service for Running {
     /// Open connections stay: each request is passed on by what is in use when it begins.
     async fn reload(&self, options: EgressOptions) -> Result<(), Failure> {
         let former = self.proxy.settings();
-        let origins = Origins::new(&options.origins, &self.proxy.counts, Some(&former.origins))?;
+        let (callers, counts) = (&self.callers, &self.proxy.counts);
+        let origins = Origins::new(&options.origins, callers, counts, Some(&former.origins))?;
         let allowed = origins.allowed();
         let upstream = upstream(&options, allowed)?;
         if let Some(authority) = &self.proxy.authority {
@@ -123,8 +129,12 @@ impl Service for Running {
     }
 
     fn introduce(&self, _: &EgressOptions) {
+        let users = match self.callers.are_own() {
+            true => "this user".to_owned(),
+            false => self.callers.to_string(),
+        };
         say(format_args!(
-            "listening on {}, for processes of this user: each of them can send requests with this \
+            "listening on {}, for processes of {users}: each of them can send requests with this \
              identity",
             self.listening
         ));

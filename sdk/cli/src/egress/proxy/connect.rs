@@ -18,11 +18,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Entrance, Proxy, Settings, head};
+use super::{Caller, Entrance, Proxy, Settings, head};
 use crate::causes::with_causes;
 use crate::egress::answer::Refused;
 use crate::egress::authority::{Authority, AuthorityError};
 use crate::egress::body::Body;
+use crate::egress::callers::Peer;
 use crate::egress::names::{self, HostPort, Intercepted};
 use crate::egress::pages::Way;
 use crate::egress::tunnels::TunnelPolicy;
@@ -66,17 +67,23 @@ impl Proxy {
             Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "authority", text)
         })?;
         self.counts.intercepted.add();
-        let (proxy, place) = (self.clone(), entrance.place.clone());
+        let (proxy, place, peer) = (self.clone(), entrance.place.clone(), entrance.peer);
         self.spawn(async move {
             let _place = place;
             if let Ok(agent) = agent.await {
-                proxy.intercept(agent, target, tls).await;
+                proxy.intercept(agent, peer, target, tls).await;
             }
         });
         Ok(Response::default())
     }
 
-    async fn intercept(self: Arc<Self>, agent: Upgraded, connect: HostPort, tls: TlsAcceptor) {
+    async fn intercept(
+        self: Arc<Self>,
+        agent: Upgraded,
+        peer: Peer,
+        connect: HostPort,
+        tls: TlsAcceptor,
+    ) {
         let accept = timeout(self.patience.handshake, tls.accept(TokioIo::new(agent)));
         let accepted = tokio::select! {
             biased;
@@ -99,7 +106,7 @@ impl Proxy {
         let proxy = self.clone();
         let answer = move |request| {
             let (proxy, on) = (proxy.clone(), on.clone());
-            async move { proxy.inside(&on, request).await }
+            async move { proxy.inside(&on, peer, request).await }
         };
         self.serve(stream, answer).await;
     }
@@ -108,6 +115,7 @@ impl Proxy {
     async fn inside(
         &self,
         on: &Intercepted,
+        peer: Peer,
         request: Request<Incoming>,
     ) -> Response<LoggedBody<Body>> {
         let settings = self.settings();
@@ -115,9 +123,9 @@ impl Proxy {
         let checked = names::check_intercepted(on, &head(&request));
         let answered = match checked.and_then(|()| settings.origins.named(&on.connect)) {
             Ok(origin) => {
-                let note = &mut line.note;
-                self.pass(&settings, origin, request, Way::Tunnel, note)
-                    .await
+                let way = Way::Tunnel;
+                let (caller, note) = (Caller { peer, way }, &mut line.note);
+                self.pass(&settings, origin, request, caller, note).await
             }
             Err(refused) => Err(refused),
         };

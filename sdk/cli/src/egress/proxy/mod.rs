@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use super::answer::Refused;
 use super::authority::Authority;
 use super::body::{Body, OriginBody, RequestBody};
+use super::callers::Peer;
 use super::counts::Counts;
 use super::credential::Credential;
 use super::fields;
@@ -102,16 +103,28 @@ struct Tasks {
 pub(crate) struct Entrance {
     /// Of the connection and of what becomes of it: a tunnel outlives its `CONNECT`.
     pub(crate) place: Arc<OwnedSemaphorePermit>,
+    pub(crate) peer: Peer,
     /// The names of the listener; `None`: any name will do, since no browser reaches it.
     pub(crate) own_names: Option<Arc<[HostPort]>>,
 }
 
+/// Whom a request comes from, and how.
+#[derive(Clone, Copy)]
+struct Caller<'a> {
+    peer: Peer,
+    way: Way<'a>,
+}
+
 impl Entrance {
     /// Of a request to the listener itself.
-    fn way(&self) -> Way<'_> {
-        match &self.own_names {
+    fn caller(&self) -> Caller<'_> {
+        let way = match &self.own_names {
             Some(names) => Way::Port(names),
             None => Way::Socket,
+        };
+        Caller {
+            peer: self.peer,
+            way,
         }
     }
 }
@@ -240,8 +253,8 @@ impl Proxy {
         } else {
             match origin_of(&settings, &request, entrance) {
                 Ok(origin) => {
-                    let (way, note) = (entrance.way(), &mut line.note);
-                    self.pass(&settings, origin, request, way, note).await
+                    let (caller, note) = (entrance.caller(), &mut line.note);
+                    self.pass(&settings, origin, request, caller, note).await
                 }
                 Err(refused) => Err(refused),
             }
@@ -289,15 +302,15 @@ impl Proxy {
         settings: &Settings,
         origin: &Origin,
         request: Request<Incoming>,
-        way: Way<'_>,
+        caller: Caller<'_>,
         note: &mut Note,
     ) -> Result<Response<Body>, Refused> {
         note.origin = Some(origin.name().to_string());
         let (mut parts, body) = request.into_parts();
         // As they came: a `Connection` option could take them out.
-        pages::check(&parts.headers, origin.name(), way)?;
+        pages::check(&parts.headers, origin.name(), caller.way)?;
         names::check_upgrade(&parts.headers)?;
-        let admitted = origin.admit(&mut parts)?;
+        let admitted = origin.admit(&mut parts, caller.peer)?;
         fields::check_reserved(&parts.headers)?;
         fields::strip_request(&mut parts.headers);
         parts.uri = uri(origin.name(), &parts.uri)?;
