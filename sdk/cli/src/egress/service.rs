@@ -120,6 +120,7 @@ impl Service for Running {
             }
         }
         origins.put_into_use()?;
+        former.origins.retire_for(&origins);
         self.proxy.replace(Settings {
             origins,
             upstream,

@@ -126,6 +126,17 @@ impl Origins {
         self.clients.put_into_use()
     }
 
+    /// The token sources of these that `next` does not have are not in use any more: says it before
+    /// the new ones count.
+    pub(crate) fn retire_for(&self, next: &Self) {
+        for origin in &self.all {
+            let same = next.find(&origin.name);
+            if !same.is_some_and(|same| same.tokens.is_same(&origin.tokens)) {
+                origin.tokens.retire();
+            }
+        }
+    }
+
     /// The names alone.
     pub(crate) fn allowed(&self) -> &Allowed {
         &self.allowed

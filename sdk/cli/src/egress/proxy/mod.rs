@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use metrics::Label;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -289,7 +290,10 @@ impl Proxy {
         answered: Result<Response<Body>, Refused>,
     ) -> Response<LoggedBody<Body>> {
         let response = answered.unwrap_or_else(|refused| {
-            self.counts.refused.add();
+            let origin = line.note.origin.clone();
+            let mut labels = vec![Label::new("reason", refused.reason)];
+            labels.extend(origin.map(|origin| Label::new("origin", origin)));
+            self.counts.refused.add_with(labels);
             line.note.check = Some(refused.reason);
             refused.response()
         });

@@ -4,6 +4,7 @@
 mod callers;
 mod chain;
 mod exchange;
+mod figures;
 mod hostile;
 mod net;
 mod reach;
