@@ -81,7 +81,42 @@ pub enum OAuthErrorCode {
     Other,
 }
 
+impl ErrorKind {
+    /// A short name in snake case, for metrics: of [`Refused`](Self::Refused) it is that of the code.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::File => "file",
+            Self::Expired => "expired",
+            Self::Metadata => "metadata",
+            Self::Refused(code) => code.label(),
+            Self::Unavailable => "unavailable",
+            Self::Protocol => "protocol",
+            Self::Binding => "binding",
+            Self::Request => "request",
+            Self::OtherOrigin => "other_origin",
+        }
+    }
+}
+
 impl OAuthErrorCode {
+    /// The code itself, for metrics; `other_code` for those that are not known here.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::Other => "other_code",
+        }
+    }
+
     pub(crate) fn parse(code: &str) -> Self {
         match code {
             "invalid_request" => Self::InvalidRequest,

@@ -19,9 +19,10 @@ use zeroize::Zeroizing;
 
 use crate::blocking_pool::BlockingPool;
 use crate::cache::{Cache, CachedToken, Certificate, Times, TokenIssuer, Trigger};
+use crate::observe::Observed;
 use crate::shared::backoff::Backoff;
 use crate::source::new_source_id;
-use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
+use crate::{Clock, Counts, Error, ErrorKind, Observer, Token, TokenSource};
 
 /// A source that reads its token from a file, and its successors from the same path.
 ///
@@ -34,13 +35,15 @@ use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
 pub struct TokenFile(Arc<Cache<Reader>>);
 
 /// How a [`TokenFile`] reads.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct TokenFileOptions {
     /// How long the file is not read again. Default 1 s.
     pub interval: Duration,
     /// Where the time comes from.
     pub clock: Clock,
+    /// Hears what happens. Default: nobody.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for TokenFileOptions {
@@ -48,7 +51,17 @@ impl Default for TokenFileOptions {
         Self {
             interval: Duration::from_secs(1),
             clock: Clock::default(),
+            observer: None,
         }
+    }
+}
+
+impl std::fmt::Debug for TokenFileOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenFileOptions")
+            .field("interval", &self.interval)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,11 +85,8 @@ impl TokenFile {
             first: options.interval,
             max: options.interval,
         };
-        Self(Arc::new(Cache::new(
-            Arc::new(reader),
-            options.clock,
-            backoff,
-        )))
+        let cache = Cache::new(Arc::new(reader), options.clock, backoff);
+        Self(Arc::new(cache.observed(Observed(options.observer))))
     }
 
     /// What this source has counted so far.

@@ -61,6 +61,7 @@ mod error;
 mod file;
 mod fixed;
 mod oauth;
+mod observe;
 mod replace;
 #[doc(hidden)]
 pub mod shared;
@@ -83,5 +84,6 @@ pub use oauth::{
     AuthorizationServer, Builder, ClientAuthentication, Exchanges, OAuth, RequiredBinding,
     resource_metadata,
 };
+pub use observe::{Event, Observer, Reason};
 pub use replace::replace_identity;
 pub use source::{Token, TokenSource, new_source_id};

@@ -2,7 +2,11 @@
 
 mod diag;
 
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
 
 /// Of this process's network namespace.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
@@ -15,10 +19,44 @@ pub(crate) fn are_told() -> bool {
     std::fs::read_to_string(TABLES[0]).is_ok()
 }
 
-/// The one user that may connect.
-#[derive(Clone, Copy, Debug)]
+/// A user as options name it: `uid:1001`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller(pub(crate) Uid);
+
+impl FromStr for Caller {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_prefix("uid:");
+        // `parse` alone would take a sign.
+        let number = number.filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let uid = number.and_then(|number| number.parse().ok());
+        // The last number stands for no user at all (setuid(2)).
+        match uid.filter(|uid| *uid != Uid::MAX) {
+            Some(uid) => Ok(Self(uid)),
+            None => Err("a caller is uid: and the number of a user, such as uid:1001".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid:{}", self.0)
+    }
+}
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    User(Uid),
+    /// The kernel does not say it: somebody who has shown what callers must show.
+    Unknown,
+}
+
+/// The users that may connect.
+#[derive(Clone, Debug)]
 pub(crate) struct Callers {
-    own: Uid,
+    admitted: Arc<[Uid]>,
     overflow: Uid,
     /// Whether this process sees every user id of the machine: then the overflow id is a user's.
     all_mapped: bool,
@@ -27,10 +65,49 @@ pub(crate) struct Callers {
 impl Callers {
     /// This process's own user.
     pub(crate) fn own() -> Self {
+        Self::only(&[rustix::process::geteuid().as_raw()])
+    }
+
+    /// These, or this process's own user if there are none.
+    ///
+    /// # Errors
+    /// One of them is not told from others.
+    pub(crate) fn named(names: &[Caller]) -> Result<Self, String> {
+        if names.is_empty() {
+            return Ok(Self::own());
+        }
+        let uids: Vec<Uid> = names.iter().map(|name| name.0).collect();
+        let callers = Self::only(&uids);
+        callers.check_told_apart()?;
+        Ok(callers)
+    }
+
+    /// Nobody: beyond loopback the kernel does not say whose a connection is.
+    pub(crate) fn unknown() -> Self {
+        Self::only(&[])
+    }
+
+    /// Whether callers are known by their users.
+    pub(crate) fn are_known(&self) -> bool {
+        !self.admitted.is_empty()
+    }
+
+    fn check_told_apart(&self) -> Result<(), String> {
+        match self.admitted.iter().find(|uid| !self.admits(**uid)) {
+            None => Ok(()),
+            Some(uid) => Err(format!(
+                "--callers {}: that number is shown for every user that this user namespace does not \
+                 map, so it says of nobody who it is",
+                Caller(*uid)
+            )),
+        }
+    }
+
+    fn only(uids: &[Uid]) -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let overflow = read("/proc/sys/kernel/overflowuid");
         Self {
-            own: rustix::process::geteuid().as_raw(),
+            admitted: uids.into(),
             overflow: overflow.trim().parse().unwrap_or(65534),
             all_mapped: maps_all(&read("/proc/self/uid_map")),
         }
@@ -39,37 +116,48 @@ impl Callers {
     /// Whether a connection of this user may be used. An id that this process's user namespace does
     /// not map is shown as the overflow id, and must not look like a user of that id.
     pub(crate) fn admits(&self, uid: Uid) -> bool {
-        uid == self.own && (uid != self.overflow || self.all_mapped)
+        self.admitted.contains(&uid) && (uid != self.overflow || self.all_mapped)
     }
 
-    /// Looks up in the kernel's socket table which user holds the other end: by asking for that one
-    /// socket, or else by reading the table, which takes a thousand times as long.
-    ///
-    /// # Errors
-    /// The table cannot be read.
-    pub(crate) fn admits_tcp(&self, peer: SocketAddr, local: SocketAddr) -> std::io::Result<bool> {
-        match diag::owner(plain(peer), plain(local)) {
-            Ok(Some(uid)) => return Ok(self.admits(uid)),
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "the kernel does not tell of single sockets"),
-        }
-        for path in TABLES {
-            let table = match std::fs::read_to_string(path) {
-                Ok(table) => table,
-                // A kernel without IPv6.
-                Err(error)
-                    if path.ends_with('6') && error.kind() == std::io::ErrorKind::NotFound =>
-                {
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            if let Some(uid) = owner(&table, peer, local) {
-                return Ok(self.admits(uid));
-            }
-        }
-        Ok(false)
+    /// Whether there is nobody but this process's own user.
+    pub(crate) fn are_own(&self) -> bool {
+        *self.admitted == [rustix::process::geteuid().as_raw()]
     }
+}
+
+impl fmt::Display for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.admitted.iter().map(|uid| Caller(*uid).to_string());
+        f.write_str(&names.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Looks up in the kernel's socket table which user holds the other end: by asking for that one
+/// socket, or else by reading the table, which takes a thousand times as long. `None`: no process
+/// does.
+///
+/// # Errors
+/// The table cannot be read.
+pub(crate) fn tcp_owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<Uid>> {
+    match diag::owner(plain(peer), plain(local)) {
+        Ok(Some(uid)) => return Ok(Some(uid)),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(%error, "the kernel does not tell of single sockets"),
+    }
+    for path in TABLES {
+        let table = match std::fs::read_to_string(path) {
+            Ok(table) => table,
+            // A kernel without IPv6.
+            Err(error) if path.ends_with('6') && error.kind() == io::ErrorKind::NotFound => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(uid) = owner(&table, peer, local) {
+            return Ok(Some(uid));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a `uid_map` maps every id to itself, as outside of user namespaces.

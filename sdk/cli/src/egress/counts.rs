@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bowline::client::{Cause, Event, Observer};
-use metrics::counter;
+use metrics::{Label, counter};
 
 #[derive(Debug)]
 pub(crate) struct Counts {
@@ -82,8 +82,12 @@ impl Count {
     }
 
     pub(crate) fn add(&self) {
+        self.add_with(Vec::new());
+    }
+
+    pub(crate) fn add_with(&self, labels: Vec<Label>) {
         self.value.fetch_add(1, Ordering::Relaxed);
-        counter!(self.metric).increment(1);
+        counter!(self.metric, labels).increment(1);
     }
 
     pub(crate) fn get(&self) -> u64 {

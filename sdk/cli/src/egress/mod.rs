@@ -12,6 +12,7 @@ pub(crate) mod fields;
 pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod origins;
+pub(crate) mod pages;
 pub(crate) mod proxy;
 mod refused;
 pub(crate) mod serve;

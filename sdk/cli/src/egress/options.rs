@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::address::Address;
+use super::callers::Caller;
 use super::origins::{self, OriginOptions};
 use super::tls::TlsOptions;
 use super::tunnels::Others;
@@ -24,6 +25,12 @@ pub(crate) struct EgressOptions {
     /// namespace can connect, and only the user that the kernel names for it decides
     #[arg(long)]
     pub(super) abstract_socket: bool,
+    /// The users whose processes may use this egress, such as uid:1001 (repeatable). Each of them can
+    /// send requests with this identity. A Unix socket then has mode 0666, and is closed to all others
+    /// by what the kernel says of the peer. Beyond loopback no user is known: see --listen-client
+    /// [default: this process's own user]
+    #[arg(long, value_name = "uid:NUMBER")]
+    pub(super) callers: Vec<Caller>,
     #[command(flatten)]
     pub(super) origins: OriginOptions,
     /// The allowed origin that gets the requests that are sent to this egress as to a server
@@ -66,8 +73,9 @@ impl Configuration for EgressOptions {
     fn describe(&self) -> Map<String, Value> {
         let others = self.others.to_possible_value();
         let about = json!({
+            "callers": self.callers.iter().map(Caller::to_string).collect::<Vec<_>>(),
             "origins": origins::describe(&self.origins),
-            "callers": if self.tls.are_given() { "certificate" } else { "user" },
+            "caller_certificates": self.tls.are_given(),
             "upstream": self.upstream,
             "intercept": self.intercept,
             "others": others.map(|others| others.get_name().to_owned()),
@@ -85,6 +93,7 @@ impl Configuration for EgressOptions {
                     "--listen",
                     format!("{} {}", options.listen, options.tls.are_given()),
                 ),
+                ("--callers", format!("{:?}", options.callers)),
                 ("--intercept", format!("{:?}", options.intercept)),
                 ("--admin", format!("{:?}", options.admin)),
                 ("--idle-timeout", format!("{:?}", options.idle_timeout)),

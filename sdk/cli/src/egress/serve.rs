@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::Address;
-use super::callers::Callers;
+use super::callers::{self, Callers, Peer, Uid};
 use super::names;
 use super::proxy::{Entrance, Proxy};
 use super::tls::Caller;
@@ -47,7 +47,11 @@ pub(crate) struct Tls {
 impl Listener {
     /// # Errors
     /// The address cannot be bound.
-    pub(crate) async fn bind(address: &Address, tls: Option<Tls>) -> Result<Self, Failure> {
+    pub(crate) async fn bind(
+        address: &Address,
+        callers: &Callers,
+        tls: Option<Tls>,
+    ) -> Result<Self, Failure> {
         let failed =
             |error: &dyn fmt::Display| Failure::failed(format!("--listen {address}: {error}"));
         let socket = match address {
@@ -60,7 +64,11 @@ impl Listener {
                 return Ok(Self::on(Socket::Tls(listener, local), local));
             }
             Address::Unix(path) => {
-                let listener = socket::bind_private(path).await;
+                let listener = match callers.are_own() {
+                    true => socket::bind_private(path).await,
+                    // Its mode cannot name them: the kernel says of each connection whose it is.
+                    false => socket::bind(path, 0o666).await,
+                };
                 Socket::Unix(listener.map_err(|e| failed(&e))?)
             }
             Address::Abstract(name) => {
@@ -106,8 +114,7 @@ impl Listener {
     }
 
     /// Accepts for as long as it is polled.
-    pub(crate) async fn serve(&mut self, proxy: Arc<Proxy>) {
-        let callers = Callers::own();
+    pub(crate) async fn serve(&mut self, proxy: Arc<Proxy>, callers: Callers) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -115,14 +122,16 @@ impl Listener {
             };
             let accepted = match &mut self.socket {
                 Socket::Tcp(listener, local) => listener.accept().await.map(|(socket, peer)| {
+                    let callers = callers.clone();
                     let connection = tcp(proxy.clone(), callers, socket, peer, *local, place);
                     proxy.spawn(connection);
                 }),
                 Socket::Unix(listener) => listener.accept().await.map(|(socket, _)| {
-                    proxy.spawn(unix(proxy.clone(), callers, socket, place));
+                    proxy.spawn(unix(proxy.clone(), callers.clone(), socket, place));
                 }),
                 Socket::Tls(listener, local) => {
                     let connection = listener.accept().await;
+                    let callers = callers.clone();
                     proxy.spawn(tls(proxy.clone(), callers, connection, *local, place));
                     Ok(())
                 }
@@ -177,15 +186,16 @@ async fn tcp(
     local: SocketAddr,
     place: OwnedSemaphorePermit,
 ) {
-    let known = user(callers, peer, local).await;
-    if is_admitted(&proxy, known) {
+    if let Some(peer) = admitted(&proxy, &callers, owner(peer, local).await) {
         let _ = socket.set_nodelay(true);
-        let entrance = Entrance::new(Some(names::own_names(local.port())), place);
+        let own_names = names::own_names(local.port());
+        let entrance = Entrance::new(peer, Some(own_names), place);
         proxy.connection(socket, entrance).await;
     }
 }
 
-/// The handshake has shown the certificate. On loopback the user counts as well (GW-5).
+/// The handshake has shown the certificate. On loopback the user counts as well (GW-5); beyond it no
+/// user is known.
 async fn tls(
     proxy: Arc<Proxy>,
     callers: Callers,
@@ -194,20 +204,27 @@ async fn tls(
     place: OwnedSemaphorePermit,
 ) {
     let known = match connection.facts().peer() {
-        Some(peer) if local.ip().is_loopback() => user(callers, peer, local).await,
-        _ => Ok(true),
+        _ if !local.ip().is_loopback() => {
+            proxy.counts.connections.add();
+            Some(Peer::Unknown)
+        }
+        Some(peer) => admitted(&proxy, &callers, owner(peer, local).await),
+        None => admitted(
+            &proxy,
+            &callers,
+            Err(io::ErrorKind::AddrNotAvailable.into()),
+        ),
     };
-    if is_admitted(&proxy, known) {
-        let entrance = Entrance::of(Caller::of(&connection), place);
+    if let Some(peer) = known {
+        let entrance = Entrance::of(Caller::of(&connection), peer, place);
         proxy.connection(connection, entrance).await;
     }
 }
 
-/// Whether the other end is of this user.
-async fn user(callers: Callers, peer: SocketAddr, local: SocketAddr) -> io::Result<bool> {
-    let known = move || callers.admits_tcp(peer, local);
-    let known = tokio::task::spawn_blocking(known).await;
-    known.unwrap_or_else(|error| Err(io::Error::other(error)))
+/// Whose the other end is.
+async fn owner(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<Uid>> {
+    let owner = tokio::task::spawn_blocking(move || callers::tcp_owner(peer, local)).await;
+    owner.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 async fn unix(
@@ -216,27 +233,28 @@ async fn unix(
     socket: UnixStream,
     place: OwnedSemaphorePermit,
 ) {
-    let peer = socket.peer_cred();
-    if is_admitted(&proxy, peer.map(|peer| callers.admits(peer.uid()))) {
-        let entrance = Entrance::new(None, place);
+    let owner = socket.peer_cred().map(|owner| Some(owner.uid()));
+    if let Some(peer) = admitted(&proxy, &callers, owner) {
+        let entrance = Entrance::new(peer, None, place);
         proxy.connection(socket, entrance).await;
     }
 }
 
-fn is_admitted(proxy: &Proxy, known: io::Result<bool>) -> bool {
+/// Whose the connection is, if it may be used.
+fn admitted(proxy: &Proxy, callers: &Callers, owner: io::Result<Option<Uid>>) -> Option<Peer> {
     proxy.counts.connections.add();
-    match known {
-        Ok(true) => true,
-        Ok(false) => {
+    match owner {
+        Ok(Some(uid)) if callers.admits(uid) => Some(Peer::User(uid)),
+        Ok(_) => {
             proxy.counts.strangers.add();
             tracing::warn!("a connection of another user was closed");
-            false
+            None
         }
         // The credential says it.
-        Err(_) if proxy.asks_for_credential() => true,
+        Err(_) if proxy.asks_for_credential() => Some(Peer::Unknown),
         Err(error) => {
             tracing::warn!(%error, "it cannot be told which user connected: closed");
-            false
+            None
         }
     }
 }

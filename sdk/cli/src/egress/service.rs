@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::address::Address;
 use super::authority::{Authority, AuthorityError};
-use super::callers;
+use super::callers::{self, Callers};
 use super::counts::Counts;
 use super::names::{Allowed, HostPort};
 use super::options::EgressOptions;
@@ -66,6 +66,8 @@ fn check(options: &EgressOptions) -> Result<ExitCode, Failure> {
 /// What the options ask for, before any socket is opened: what `--check` checks, and what a reload
 /// puts into use.
 struct Plan {
+    /// Who may use it, where the kernel says whose a connection is.
+    callers: Callers,
     origins: Origins,
     upstream: Option<HostPort>,
     /// Of a listener that ends TLS.
@@ -73,16 +75,21 @@ struct Plan {
 }
 
 impl Plan {
-    /// Reads every file that the options name. `former` are the origins in use.
+    /// Reads every file that the options name. `former` are the origins and the callers in use: the
+    /// callers stay.
     ///
     /// # Errors
     /// What cannot be read, cannot be used, or cannot be together; each says what to do.
     fn new(
         options: &EgressOptions,
         counts: &Arc<Counts>,
-        former: Option<&Origins>,
+        former: Option<(&Origins, &Callers)>,
     ) -> Result<Self, Failure> {
         check_abstract(options)?;
+        let callers = match former {
+            Some((_, callers)) => callers.clone(),
+            None => callers_of(options)?,
+        };
         if let Address::Tcp(at) = options.listen
             && at.ip().is_loopback()
             && !callers::are_told()
@@ -93,7 +100,16 @@ impl Plan {
             ));
         }
         // First: from then on no other process of this user can read keys from this one.
-        let origins = Origins::new(&options.origins, counts, former)?;
+        let former = former.map(|(origins, _)| origins);
+        let origins = Origins::new(&options.origins, &callers, counts, former)?;
+        if !callers.are_known() {
+            for name in origins.for_users() {
+                tracing::warn!(
+                    "https://{name}: `callers` names users, and beyond loopback no caller's user is \
+                     known: no request goes there"
+                );
+            }
+        }
         let tls = CallerTls::new(&options.tls, &options.listen)?;
         let upstream = upstream(options, origins.allowed())?;
         if options.intercept.is_some() {
@@ -101,6 +117,7 @@ impl Plan {
             allowed.check_interceptable().map_err(Failure::usage)?;
         }
         Ok(Self {
+            callers,
             origins,
             upstream,
             tls,
@@ -111,6 +128,8 @@ impl Plan {
 pub(crate) struct Running {
     /// Where it listens, with the port that was chosen for 0.
     listening: Address,
+    /// As [`Plan::callers`].
+    callers: Callers,
     proxy: Arc<Proxy>,
     /// Where no tunnel leads.
     own: Vec<SocketAddr>,
@@ -145,7 +164,8 @@ impl Service for Running {
             acceptor,
             idle_timeout: options.idle_timeout,
         });
-        let mut listener = Listener::bind(&options.listen, encrypted).await?;
+        let callers = plan.callers;
+        let mut listener = Listener::bind(&options.listen, &callers, encrypted).await?;
         let address = listener.tcp_address();
         let (certified, tls) = match (plan.tls, acceptor, address) {
             (Some(callers), Some(acceptor), Some(listening)) => {
@@ -181,16 +201,17 @@ impl Service for Running {
             .map(|authority| tokio::spawn(async move { authority.keep_up().await }));
         let listening = listener.address().clone();
         let serving = {
-            let proxy = proxy.clone();
+            let (proxy, callers) = (proxy.clone(), callers.clone());
             tokio::spawn(async move {
                 tokio::select! {
                     () = proxy.stopped() => {}
-                    () = listener.serve(proxy.clone()) => {}
+                    () = listener.serve(proxy.clone(), callers) => {}
                 }
             })
         };
         Ok(Self {
             listening,
+            callers,
             proxy,
             own,
             drain_timeout: options.drain_timeout,
@@ -203,7 +224,8 @@ impl Service for Running {
     /// Open connections stay: each request is passed on by what is in use when it begins.
     async fn reload(&self, options: EgressOptions) -> Result<(), Failure> {
         let former = self.proxy.settings();
-        let plan = Plan::new(&options, &self.proxy.counts, Some(&former.origins))?;
+        let in_use = Some((&former.origins, &self.callers));
+        let plan = Plan::new(&options, &self.proxy.counts, in_use)?;
         let tls = match (&self.tls, plan.tls) {
             (Some(reloading), Some(callers)) => Some((reloading, callers)),
             (Some(_), None) => {
@@ -243,6 +265,7 @@ impl Service for Running {
                 certified
             }
         };
+        former.origins.retire_for(&plan.origins);
         self.proxy.replace(Settings {
             origins: plan.origins,
             upstream: plan.upstream,
@@ -253,12 +276,16 @@ impl Service for Running {
     }
 
     fn introduce(&self, _: &EgressOptions) {
+        let users = match self.callers.are_own() {
+            true => "this user".to_owned(),
+            false => self.callers.to_string(),
+        };
         let whom = match &self.tls {
-            None => "processes of this user",
+            None => format!("processes of {users}"),
             Some(tls) if tls.listening.ip().is_loopback() => {
-                "processes of this user with a certificate of --listen-client-ca"
+                format!("processes of {users} with a certificate of --listen-client-ca")
             }
-            Some(_) => "callers with a certificate of --listen-client-ca",
+            Some(_) => "callers with a certificate of --listen-client-ca".to_owned(),
         };
         say(format_args!(
             "listening on {}, for {whom}: each of them can send requests with this identity",
@@ -303,6 +330,20 @@ fn check_abstract(options: &EgressOptions) -> Result<(), Failure> {
              path"
         ))),
         _ => Ok(()),
+    }
+}
+
+fn callers_of(options: &EgressOptions) -> Result<Callers, Failure> {
+    match &options.listen {
+        Address::Tcp(at) if !at.ip().is_loopback() => match options.callers[..] {
+            [] => Ok(Callers::unknown()),
+            _ => Err(Failure::usage(format!(
+                "--callers with --listen {at}: beyond loopback the kernel does not say which user a \
+                 connection is of, so none can be named: leave --callers away, and name callers by \
+                 their certificates, with --listen-client"
+            ))),
+        },
+        _ => Callers::named(&options.callers).map_err(Failure::usage),
     }
 }
 

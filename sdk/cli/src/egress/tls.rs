@@ -120,7 +120,7 @@ impl CallerTls {
         };
         if !matches!(listen, Address::Tcp(_)) {
             return Err(Failure::usage(format!(
-                "--listen {listen} with --listen-cert: a Unix socket is for processes of this user, \
+                "--listen {listen} with --listen-cert: a Unix socket is for processes of this machine, \
                  and ends no TLS: leave --listen-cert, --listen-key and --listen-client-ca away, or \
                  listen on ADDRESS:PORT"
             )));

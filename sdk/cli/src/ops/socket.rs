@@ -1,4 +1,5 @@
-//! A Unix socket that its owner alone can connect to, from its first moment on.
+//! A Unix socket that its owner alone can connect to, or whoever its mode names, from its first moment
+//! on.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -13,6 +14,11 @@ use tokio::net::{UnixListener, UnixStream};
 ///
 /// A socket that an earlier process has left is replaced.
 pub(crate) async fn bind_private(path: &Path) -> Result<UnixListener, String> {
+    bind(path, 0o600).await
+}
+
+/// The same with another mode.
+pub(crate) async fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
     // `bind` sees another path.
     SocketAddr::from_pathname(path).map_err(|error| error.to_string())?;
     if let Ok(found) = fs::symlink_metadata(path) {
@@ -30,13 +36,13 @@ pub(crate) async fn bind_private(path: &Path) -> Result<UnixListener, String> {
     }
     let folder = Private::new(path).map_err(|error| error.to_string())?;
     let inside = folder.0.join("s");
-    let bind = || {
+    let bind_inside = || {
         let listener = UnixListener::bind(&inside)?;
-        fs::set_permissions(&inside, Permissions::from_mode(0o600))?;
+        fs::set_permissions(&inside, Permissions::from_mode(mode))?;
         fs::rename(&inside, path)?;
         Ok(listener)
     };
-    bind().map_err(|error: io::Error| error.to_string())
+    bind_inside().map_err(|error: io::Error| error.to_string())
 }
 
 /// A folder that is gone when this is dropped.

@@ -25,7 +25,7 @@ use self::directory::PrivateDirectory;
 pub(crate) use self::keeper::{KeeperOptions, run as keep};
 use crate::causes::with_causes;
 use crate::egress::authority::Authority;
-use crate::egress::callers;
+use crate::egress::callers::{self, Callers};
 use crate::egress::counts::Counts;
 use crate::egress::credential::Credential;
 use crate::egress::names::HostPort;
@@ -65,7 +65,7 @@ pub(crate) struct RunOptions {
 pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
     let failed = |error: std::io::Error| Failure::failed(error);
     let counts = Arc::new(Counts::default());
-    let origins = Origins::new(&options.origins, &counts, None)?;
+    let origins = Origins::new(&options.origins, &Callers::own(), &counts, None)?;
     let allowed = origins.allowed().clone();
     allowed.check_interceptable().map_err(Failure::usage)?;
     let authority = Authority::new(allowed.iter().map(HostPort::host))
@@ -143,7 +143,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<ExitCode, Failure> {
         introduce(options, &proxy.settings().origins);
         let serving = {
             let proxy = proxy.clone();
-            tokio::spawn(async move { listener.serve(proxy).await })
+            tokio::spawn(async move { listener.serve(proxy, Callers::own()).await })
         };
         let status = command(&options.command, changes, port.as_fd()).await;
         serving.abort();

@@ -6,6 +6,7 @@ mod direct;
 mod idle;
 mod intercepted;
 mod origins;
+mod pages;
 mod pairs;
 mod service;
 mod streams;

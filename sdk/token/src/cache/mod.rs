@@ -21,8 +21,9 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::observe::Observed;
 use crate::shared::backoff::Backoff;
-use crate::{Clock, Error, ErrorKind, Token};
+use crate::{Clock, Error, ErrorKind, Event, Reason, Token};
 use state::{CacheState, Fallback, Refusal, Step};
 pub(crate) use state::{CachedToken, Times};
 
@@ -49,6 +50,14 @@ pub(crate) enum Trigger {
 }
 
 impl Trigger {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Refresh(_) => Reason::Refresh,
+            Self::Refused(_) => Reason::Refused,
+            Self::Miss => Reason::Missing,
+        }
+    }
+
     /// The token that is to be replaced: not to be handed out as its own successor.
     #[cfg(unix)]
     pub(crate) fn replaced(&self) -> Option<&Token> {
@@ -96,6 +105,7 @@ pub(crate) struct Cache<I> {
     clock: Clock,
     state: Arc<Mutex<CacheState<Flight>>>,
     counters: Arc<Counters>,
+    observed: Observed,
 }
 
 enum Found {
@@ -122,7 +132,14 @@ impl<I: TokenIssuer> Cache<I> {
             clock,
             state: Arc::new(Mutex::new(CacheState::new(backoff))),
             counters: Arc::default(),
+            observed: Observed::default(),
         }
+    }
+
+    /// Tells what happens from now on.
+    pub(crate) fn observed(mut self, observed: Observed) -> Self {
+        self.observed = observed;
+        self
     }
 
     pub(crate) fn issuer(&self) -> &Arc<I> {
@@ -142,7 +159,10 @@ impl<I: TokenIssuer> Cache<I> {
     pub(crate) fn refused(&self, token: &Token) {
         let refusal = self.lock().refused(self.clock.now(), token);
         match refusal {
-            Refusal::Replaced => increment(&self.counters.refused),
+            Refusal::Replaced => {
+                increment(&self.counters.refused);
+                self.observed.emit(&Event::Refused);
+            }
             Refusal::Kept => {}
             Refusal::Paused(pause) => tracing::warn!(
                 "the resource refused three tokens in a row: none is replaced on its account for \
@@ -228,6 +248,8 @@ impl<I: TokenIssuer> Cache<I> {
             state: self.state.clone(),
             clock: self.clock.clone(),
             counters: self.counters.clone(),
+            observed: self.observed.clone(),
+            reason: trigger.reason(),
             certificate: certificate.clone(),
             waiters: Some(waiters),
         };
@@ -247,10 +269,16 @@ impl<I: TokenIssuer> Cache<I> {
     }
 
     fn counted(&self, result: Result<Token, Error>) -> Result<Token, Error> {
-        increment(match result {
-            Ok(_) => &self.counters.handed_out,
-            Err(_) => &self.counters.errors,
-        });
+        match &result {
+            Ok(_) => {
+                increment(&self.counters.handed_out);
+                self.observed.emit(&Event::HandedOut);
+            }
+            Err(error) => {
+                increment(&self.counters.errors);
+                self.observed.emit(&Event::NotHandedOut(error));
+            }
+        }
         result
     }
 
@@ -265,6 +293,8 @@ struct Completion {
     state: Arc<Mutex<CacheState<Flight>>>,
     clock: Clock,
     counters: Arc<Counters>,
+    observed: Observed,
+    reason: Reason,
     certificate: Certificate,
     waiters: Option<oneshot::Sender<Result<Token, Error>>>,
 }
@@ -282,7 +312,16 @@ impl Completion {
             increment(&self.counters.failed);
             tracing::warn!(%error, "no token could be obtained");
         }
-        lock(&self.state).completed(self.clock.now(), &self.certificate, issued);
+        let is_new = lock(&self.state).completed(self.clock.now(), &self.certificate, issued);
+        let reason = self.reason;
+        self.observed.emit(&match &result {
+            Ok(token) => Event::Obtained {
+                reason,
+                is_new,
+                expires_at: token.expires_at(),
+            },
+            Err(error) => Event::Failed { reason, error },
+        });
         let _ = waiters.send(result);
     }
 }

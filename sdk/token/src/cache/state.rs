@@ -175,18 +175,22 @@ impl<F: Clone> CacheState<F> {
         self.entry(certificate).flight = Some(flight);
     }
 
+    /// Whether there is another token now.
     pub(super) fn completed(
         &mut self,
         now: SystemTime,
         certificate: &Certificate,
         issued: Result<CachedToken, Error>,
-    ) {
+    ) -> bool {
         let backoff = self.backoff;
         let entry = self.entry(certificate);
         entry.flight = None;
+        let mut is_new = false;
         match issued {
             Ok(cached) => {
+                let token = cached.token.clone();
                 let before = entry.cached.replace(cached);
+                is_new = before.as_ref().is_none_or(|before| before.token != token);
                 entry.failure = None;
                 // It came to its end, so the resource took it.
                 if before.is_some_and(|before| !before.is_counted) {
@@ -206,6 +210,7 @@ impl<F: Clone> CacheState<F> {
                     || entry.valid(now).is_some()
             });
         }
+        is_new
     }
 
     /// Notes that the resource refused a token.

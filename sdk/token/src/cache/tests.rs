@@ -400,3 +400,72 @@ fn outside_a_runtime_there_is_an_error_and_no_panic() {
     let error = fixture.ask().now_or_never().unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }
+
+/// What a source tells, as short texts.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl crate::Observer for Told {
+    fn event(&self, event: &Event<'_>) {
+        let text = match event {
+            Event::Obtained {
+                reason,
+                is_new,
+                expires_at,
+            } => {
+                let begin = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+                let expires_at = expires_at.and_then(|at| at.duration_since(begin).ok());
+                let expires_at = expires_at.expect("it expires").as_secs();
+                format!("obtained {} {is_new} {expires_at}", reason.label())
+            }
+            Event::Failed { reason, error } => {
+                format!("failed {} {}", reason.label(), error.kind().label())
+            }
+            Event::HandedOut => "handed out".to_owned(),
+            Event::NotHandedOut(error) => format!("error {}", error.kind().label()),
+            Event::Refused => "refused".to_owned(),
+        };
+        self.0.lock().unwrap().push(text);
+    }
+}
+
+#[tokio::test]
+async fn an_observer_hears_what_happens_in_its_order() {
+    let Fixture {
+        cache,
+        issuer,
+        clock,
+    } = Fixture::new();
+    let told = Arc::new(Told::default());
+    let cache = Arc::into_inner(cache).expect("nobody else has it");
+    let fixture = Fixture {
+        cache: Arc::new(cache.observed(Observed(Some(told.clone())))),
+        issuer,
+        clock,
+    };
+    let heard = || std::mem::take(&mut *told.0.lock().unwrap());
+    let token = fixture.cache.token(Certificate::NONE).await.unwrap();
+    assert_eq!(heard(), ["obtained missing true 100", "handed out"]);
+    fixture.ask().await.unwrap();
+    assert_eq!(heard(), ["handed out"]);
+    fixture.cache.refused(&token);
+    fixture.ask().await.unwrap();
+    assert_eq!(
+        heard(),
+        ["refused", "obtained refused true 100", "handed out"]
+    );
+    // A refresh that fails costs no caller anything; what follows does.
+    fixture.fail([down()]);
+    fixture.clock.set(REFRESH);
+    fixture.ask().await.unwrap();
+    fixture.settle().await;
+    assert_eq!(heard(), ["handed out", "failed refresh unavailable"]);
+    fixture.clock.set(LIFETIME);
+    let refused = ErrorKind::Refused(OAuthErrorCode::InvalidGrant);
+    fixture.fail([Error::new(refused, "no more")]);
+    fixture.ask().await.unwrap_err();
+    assert_eq!(
+        heard(),
+        ["failed missing invalid_grant", "error invalid_grant"]
+    );
+}

@@ -30,10 +30,11 @@ use bowline_http_client::{Client, Identity};
 use futures_util::future::BoxFuture;
 
 use crate::cache::{Cache, Certificate};
+use crate::observe::Observed;
 use crate::shared::backoff::Backoff;
 use crate::shared::text::printable_url;
 use crate::source::new_source_id;
-use crate::{Clock, Counts, Error, ErrorKind, Token, TokenSource};
+use crate::{Clock, Counts, Error, ErrorKind, Observer, Token, TokenSource};
 use issuer::{Grant, Issuer};
 #[cfg(unix)]
 use refresh::store::SeedStore;
@@ -80,6 +81,7 @@ pub struct Builder {
     bound: RequiredBinding,
     timeout: Duration,
     clock: Clock,
+    observed: Observed,
 }
 
 impl OAuth {
@@ -102,6 +104,7 @@ impl OAuth {
             bound: RequiredBinding::default(),
             timeout: Duration::from_secs(10),
             clock: Clock::default(),
+            observed: Observed::default(),
         }
     }
 
@@ -257,6 +260,13 @@ impl Builder {
         self
     }
 
+    /// Hears what happens at the source, and at each of [`Exchanges`]. Default: nobody.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observed = Observed(Some(observer));
+        self
+    }
+
     /// Makes the source. Sends nothing yet.
     ///
     /// # Errors
@@ -302,14 +312,14 @@ impl Builder {
             return Err(Error::new(ErrorKind::Configuration, message));
         }
         let id = new_source_id();
-        let clock = self.clock.clone();
+        let (clock, observed) = (self.clock.clone(), self.observed.clone());
         let issuer = Arc::new(Issuer::new(self, id));
         let backoff = Backoff {
             first: Duration::from_secs(1),
             max: Duration::from_secs(60),
         };
         Ok(OAuth {
-            cache: Arc::new(Cache::new(issuer, clock, backoff)),
+            cache: Arc::new(Cache::new(issuer, clock, backoff).observed(observed)),
             id,
         })
     }

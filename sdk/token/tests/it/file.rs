@@ -271,3 +271,32 @@ async fn after_a_refusal_the_file_is_read_at_once() {
         AccessToken::new("second").unwrap()
     );
 }
+
+#[derive(Default)]
+struct NewTokens(std::sync::Mutex<Vec<bool>>);
+
+impl bowline_token::Observer for NewTokens {
+    fn event(&self, event: &bowline_token::Event<'_>) {
+        if let bowline_token::Event::Obtained { is_new, .. } = event {
+            self.0.lock().unwrap().push(*is_new);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_observer_is_told_whether_the_file_holds_another_token() {
+    let (dir, told) = (
+        Dir::new("observer"),
+        std::sync::Arc::new(NewTokens::default()),
+    );
+    let mut options = TokenFileOptions::default();
+    // Each question reads the file.
+    options.interval = Duration::ZERO;
+    options.observer = Some(told.clone());
+    let source = TokenFile::with(dir.path("token"), options);
+    for text in ["first", "first", "second"] {
+        dir.replace("token", text);
+        source.token().await.unwrap();
+    }
+    assert_eq!(*told.0.lock().unwrap(), [true, false, true]);
+}

@@ -4,10 +4,10 @@
 
 use bowline_token::{
     AccessToken, Algorithm, AssertionClaims, AssertionKey, AuthorizationServer, Authorized, Body,
-    Builder, Client, ClientAuthentication, ClientError, Clock, Counts, Error, ErrorKind, Exchanges,
-    Fault, Fixed, Identity, KeyError, KeyErrorKind, MintError, MintErrorKind, OAuth,
-    OAuthErrorCode, RequiredBinding, Thumbprint, Token, TokenFile, TokenFileOptions, TokenSource,
-    TokenSourceId,
+    Builder, Client, ClientAuthentication, ClientError, Clock, Counts, Error, ErrorKind, Event,
+    Exchanges, Fault, Fixed, Identity, KeyError, KeyErrorKind, MintError, MintErrorKind, OAuth,
+    OAuthErrorCode, Observer, Reason, RequiredBinding, Thumbprint, Token, TokenFile,
+    TokenFileOptions, TokenSource, TokenSourceId,
 };
 
 /// Compiles if the type can be named.
@@ -41,9 +41,12 @@ fn each_type_in_a_signature_is_exported() {
     named::<Counts>();
     named::<Error>();
     named::<ErrorKind>();
+    named::<Event<'_>>();
     named::<Exchanges>();
     named::<Fixed>();
     named::<OAuth>();
+    named::<dyn Observer>();
+    named::<Reason>();
     named::<OAuthErrorCode>();
     named::<RequiredBinding>();
     named::<Token>();

@@ -45,25 +45,60 @@ fn the_other_ends_owner_is_found_in_the_socket_table() {
 }
 
 #[test]
-fn only_the_own_user_is_admitted_and_no_unmapped_one() {
-    let callers = |own, all_mapped| Callers {
-        own,
+fn only_the_named_users_are_admitted_and_no_unmapped_one() {
+    let callers = |admitted: &[Uid], all_mapped| Callers {
+        admitted: admitted.into(),
         overflow: 65534,
         all_mapped,
     };
-    for (own, all_mapped, uid, admitted) in [
-        (1000, true, 1000, true),
-        (1000, true, 1001, false),
-        (1000, true, 0, false),
-        (1000, false, 1000, true),
-        (65534, true, 65534, true),
-        (65534, false, 65534, false),
+    for (named, all_mapped, uid, admitted) in [
+        (&[1000][..], true, 1000, true),
+        (&[1000], true, 1001, false),
+        (&[1000], true, 0, false),
+        (&[1000], false, 1000, true),
+        (&[1000, 1001], true, 1001, true),
+        (&[1000, 1001], true, 1002, false),
+        (&[65534], true, 65534, true),
+        (&[65534], false, 65534, false),
     ] {
         assert_eq!(
-            callers(own, all_mapped).admits(uid),
+            callers(named, all_mapped).admits(uid),
             admitted,
-            "{own} {all_mapped} {uid}"
+            "{named:?} {all_mapped} {uid}"
         );
+    }
+    let own = rustix::process::geteuid().as_raw();
+    for (named, are_own) in [
+        (&[own][..], true),
+        (&[own, own + 1], false),
+        (&[own + 1], false),
+    ] {
+        assert_eq!(callers(named, true).are_own(), are_own, "{named:?}");
+    }
+    assert!(Callers::own().are_own());
+    assert_eq!(callers(&[1000, 65534], true).check_told_apart(), Ok(()));
+    let refused = callers(&[1000, 65534], false).check_told_apart();
+    assert!(refused.is_err_and(|why| why.contains("--callers uid:65534: ")));
+}
+
+#[test]
+fn a_caller_is_the_number_of_a_user() {
+    assert_eq!("uid:1001".parse(), Ok(Caller(1001)));
+    assert_eq!("uid:0".parse(), Ok(Caller(0)));
+    for text in [
+        "1001",
+        "uid:",
+        "uid:agent",
+        "uid:+1",
+        "uid:-1",
+        "uid: 1",
+        "uid:4294967295",
+        "uid:4294967296",
+        "gid:1",
+        "",
+    ] {
+        let error = text.parse::<Caller>().expect_err(text);
+        assert!(error.contains("such as uid:1001"), "{text}: {error}");
     }
 }
 
@@ -81,22 +116,18 @@ fn a_uid_map_is_of_all_ids_or_not() {
 }
 
 #[test]
-fn a_real_connection_of_this_process_is_admitted() {
+fn a_real_connection_of_this_process_is_its_user_s() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let listener = std::net::TcpListener::bind(address).expect("a port");
         let local = listener.local_addr().expect("an address");
         let client = std::net::TcpStream::connect(local).expect("a connection");
         let (_accepted, peer) = listener.accept().expect("the connection");
-        let own = Callers::own();
-        assert!(own.admits_tcp(peer, local).expect("the table"), "{address}");
-        let other = Callers {
-            own: own.own + 1,
-            ..own
-        };
-        assert!(
-            !other.admits_tcp(peer, local).expect("the table"),
-            "{address}"
-        );
+        let owner = tcp_owner(peer, local).expect("the table");
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(owner, Some(own), "{address}");
+        // Nobody's.
+        let elsewhere = SocketAddr::new(peer.ip(), 1);
+        assert_eq!(tcp_owner(elsewhere, local).expect("the table"), None);
         drop(client);
     }
 }

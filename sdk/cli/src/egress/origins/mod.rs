@@ -1,10 +1,12 @@
 //! The allowed origins: of each, what a request to it needs.
 //!
 //! - [`options`]: what the command line and the configuration file say;
+//! - [`callers`]: whose requests go there;
 //! - [`clients`]: the connections outwards, shared by origins with the same certificate;
 //! - [`token`]: where the access token of a request comes from;
 //! - [`redirects`]: where an origin may not lead an agent.
 
+mod callers;
 mod clients;
 mod options;
 mod redirects;
@@ -24,10 +26,12 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
+use self::callers::OnlyCallers;
 use self::clients::Clients;
 pub(crate) use self::options::OriginOptions;
 use self::token::Tokens;
 use super::body::RequestBody;
+use super::callers::{Callers, Peer};
 use super::counts::Counts;
 use super::names::{Allowed, HostPort};
 use super::refused::Refused;
@@ -44,6 +48,8 @@ pub(crate) struct Origins {
 pub(crate) struct Origin {
     name: HostPort,
     client: Client,
+    /// `None`: all that may use the egress.
+    callers: Option<OnlyCallers>,
     /// Requests whose proof is for them alone.
     request_bound: Option<Routes>,
     /// The only requests that are passed on.
@@ -69,17 +75,25 @@ const MAX_KEPT_BODY: u64 = 64 * 1024;
 
 impl Origins {
     /// Reads everything that the options name, to be [put into use](Self::put_into_use). What did not
-    /// change since `former` stays in use: its connections, and their proofs.
+    /// change since `former` stays in use: its connections, and their proofs. `callers` are all that
+    /// may use the egress.
     ///
     /// # Errors
     /// Something cannot be used: then nothing has changed.
     pub(crate) fn new(
         options: &OriginOptions,
+        callers: &Callers,
         counts: &Arc<Counts>,
         former: Option<&Self>,
     ) -> Result<Self, Failure> {
         make_undumpable()?;
         let settings = options.settings().map_err(Failure::usage)?;
+        for setting in &settings {
+            let mut only = setting.callers.iter();
+            let checked = only.try_for_each(|only| only.check_admitted(callers));
+            checked
+                .map_err(|error| Failure::usage(format!("https://{}: {error}", setting.name)))?;
+        }
         let clients = Clients::new(&settings, counts, former.map(|former| &former.clients))?;
         let mut all = Vec::new();
         for setting in settings {
@@ -91,6 +105,7 @@ impl Origins {
                 tokens: Tokens::new(&setting.token, &setting.name, &client, former)?,
                 client,
                 name: setting.name,
+                callers: setting.callers,
                 request_bound: setting.request_bound,
                 requests: setting.requests,
             });
@@ -111,6 +126,17 @@ impl Origins {
         self.clients.put_into_use()
     }
 
+    /// The token sources of these that `next` does not have are not in use any more: says it before
+    /// the new ones count.
+    pub(crate) fn retire_for(&self, next: &Self) {
+        for origin in &self.all {
+            let same = next.find(&origin.name);
+            if !same.is_some_and(|same| same.tokens.is_same(&origin.tokens)) {
+                origin.tokens.retire();
+            }
+        }
+    }
+
     /// The names alone.
     pub(crate) fn allowed(&self) -> &Allowed {
         &self.allowed
@@ -128,6 +154,13 @@ impl Origins {
             }
         }
         secrets
+    }
+
+    /// Those that are for certain users alone.
+    pub(crate) fn for_users(&self) -> impl Iterator<Item = &HostPort> {
+        let origins = self.all.iter();
+        let origins = origins.filter(|origin| origin.callers.is_some());
+        origins.map(|origin| &origin.name)
     }
 
     /// Whether the agents get tokens that they do not have.
@@ -194,12 +227,15 @@ impl Origin {
         self.tokens.exchanges()
     }
 
-    /// Whether a request may be sent here, by its fields as they came: a `Connection` option could
-    /// take out what is to be checked. Takes out what is for this egress alone.
+    /// Whether a request of `peer` may be sent here, by its fields as they came: a `Connection` option
+    /// could take out what is to be checked. Takes out what is for this egress alone.
     ///
     /// # Errors
     /// 401 or 403.
-    pub(crate) fn admit(&self, parts: &mut Parts) -> Result<Admitted, Refused> {
+    pub(crate) fn admit(&self, parts: &mut Parts, peer: Peer) -> Result<Admitted, Refused> {
+        if let Some(callers) = &self.callers {
+            callers.check(&self.name, peer)?;
+        }
         let authorized = self.tokens.admit(&self.name, &mut parts.headers)?;
         Ok(Admitted(authorized))
     }
@@ -287,6 +323,7 @@ pub(crate) fn describe(options: &OriginOptions) -> Value {
             "request_bound": setting.request_bound.is_some(),
             "requests": setting.requests.is_some(),
             "token": setting.token.name(),
+            "callers": setting.callers.as_ref().map(OnlyCallers::names),
         })
     });
     origins.collect()

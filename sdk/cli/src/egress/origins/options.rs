@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bowline::server::Routes;
 use clap::{Args, ValueEnum};
 
+use super::callers::OnlyCallers;
 use super::token::TokenSetting;
 use crate::egress::names::HostPort;
 use crate::table::{Fields, Table};
@@ -40,7 +41,7 @@ pub(crate) struct OriginOptions {
     pub(crate) requests: Vec<Pattern>,
     /// An allowed origin with settings of its own, of which the others are those of the options:
     /// { url = "https://api.example.com", proof-scope = "request" }. In the file an [[origin]] table;
-    /// its keys are url, cert, key, cacert, proof-scope, request-bound, requests and token
+    /// its keys are url, cert, key, cacert, proof-scope, request-bound, requests, callers and token
     /// (repeatable)
     #[arg(long, value_name = "TABLE")]
     pub(crate) origin: Vec<Table>,
@@ -59,6 +60,8 @@ pub(super) struct Setting {
     pub(super) request_bound: Option<Routes>,
     /// `None`: all.
     pub(super) requests: Option<Routes>,
+    /// `None`: all that may use the egress.
+    pub(super) callers: Option<OnlyCallers>,
     pub(super) token: TokenSetting,
 }
 
@@ -109,6 +112,7 @@ impl OriginOptions {
                     proof_scope: self.proof_scope,
                     request_bound,
                     requests: patterns("--requests", &self.requests)?,
+                    callers: None,
                     token: TokenSetting::default(),
                 });
             }
@@ -132,6 +136,7 @@ impl OriginOptions {
             "proof-scope",
             "request-bound",
             "requests",
+            "callers",
             "token",
         ])?;
         let url = fields.text("url")?;
@@ -161,6 +166,7 @@ impl OriginOptions {
             proof_scope,
             request_bound: patterns("request-bound", &request_bound)?,
             requests: patterns("requests", &requests)?,
+            callers: OnlyCallers::read(fields)?,
             token,
         })
     }

@@ -18,12 +18,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Entrance, Proxy, Settings, head};
+use super::entrance::{Caller, Entrance};
+use super::{Proxy, Settings, head};
 use crate::causes::with_causes;
 use crate::egress::answer::Refused;
 use crate::egress::authority::{Authority, AuthorityError};
 use crate::egress::body::Body;
 use crate::egress::names::{self, HostPort, Intercepted};
+use crate::egress::pages::Way;
 use crate::egress::tunnels::TunnelPolicy;
 use crate::egress::{fields, splice};
 use crate::ops::access::LoggedBody;
@@ -126,8 +128,12 @@ impl Proxy {
             .and_then(|()| names::check_intercepted(on, &head(&request)));
         let answered = match checked.and_then(|()| settings.origins.named(&on.connect)) {
             Ok(origin) => {
+                let caller = Caller {
+                    peer: entrance.peer(),
+                    way: Way::Tunnel,
+                };
                 let note = &mut line.note;
-                self.pass(&settings, origin, request, note).await
+                self.pass(&settings, origin, request, caller, note).await
             }
             Err(refused) => Err(refused),
         };

@@ -4,51 +4,88 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::egress::callers::Peer;
 use crate::egress::names::HostPort;
+use crate::egress::pages::Way;
 use crate::egress::refused::Refused;
-use crate::egress::tls::{Caller, Certified};
+use crate::egress::tls::{self, Certified};
 
 /// Of a connection, and of what becomes of it: a tunnel outlives its `CONNECT`.
 #[derive(Clone)]
 pub(crate) struct Entrance {
+    peer: Peer,
     own_names: Option<Arc<[HostPort]>>,
-    caller: Option<Caller>,
+    certified: Option<tls::Caller>,
     /// Taken until all of it has ended.
     _place: Arc<OwnedSemaphorePermit>,
 }
 
+/// Whom a request comes from, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Caller<'a> {
+    pub(super) peer: Peer,
+    pub(super) way: Way<'a>,
+}
+
 impl Entrance {
     /// By a listener with these names. `None`: any name will do, since no browser reaches it.
-    pub(crate) fn new(own_names: Option<Vec<HostPort>>, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(
+        peer: Peer,
+        own_names: Option<Vec<HostPort>>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
+            peer,
             own_names: own_names.map(Into::into),
-            caller: None,
+            certified: None,
             _place: Arc::new(place),
         }
     }
 
     /// By a listener that ends TLS. Its names are [`Certified`]'s.
-    pub(crate) fn of(caller: Caller, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn of(certified: tls::Caller, peer: Peer, place: OwnedSemaphorePermit) -> Self {
         Self {
-            caller: Some(caller),
-            ..Self::new(None, place)
+            certified: Some(certified),
+            ..Self::new(peer, None, place)
         }
     }
 
     /// Who has shown a certificate.
-    pub(super) fn caller(&self) -> Option<&Caller> {
-        self.caller.as_ref()
+    pub(super) fn certified(&self) -> Option<&tls::Caller> {
+        self.certified.as_ref()
     }
 
-    /// The names of the listener, if it ends no TLS.
-    pub(super) fn own_names(&self) -> Option<&[HostPort]> {
-        self.own_names.as_deref()
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The names of the listener; those of one that ends TLS can change.
+    pub(super) fn own_names<'a>(&'a self, certified: &'a Certified) -> Option<&'a [HostPort]> {
+        match &self.certified {
+            Some(_) => Some(certified.names()),
+            None => self.own_names.as_deref(),
+        }
+    }
+
+    /// Of a request to the listener itself.
+    pub(super) fn caller<'a>(&'a self, certified: &'a Certified) -> Caller<'a> {
+        let way = match self.own_names(certified) {
+            Some(own) => Way::Port {
+                own,
+                over_tls: self.certified.is_some(),
+            },
+            None => Way::Socket,
+        };
+        Caller {
+            peer: self.peer,
+            way,
+        }
     }
 
     /// # Errors
     /// 403: another certificate is needed.
     pub(super) fn check(&self, certified: &Certified) -> Result<(), Refused> {
-        match &self.caller {
+        match &self.certified {
             Some(caller) => certified.check(caller),
             None => Ok(()),
         }
@@ -56,7 +93,7 @@ impl Entrance {
 
     /// Completes when what came in here may not go on.
     pub(super) async fn end_wanted(&self) {
-        match &self.caller {
+        match &self.certified {
             Some(caller) => caller.end_wanted().await,
             None => std::future::pending().await,
         }

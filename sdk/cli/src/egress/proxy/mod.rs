@@ -19,9 +19,11 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
+use metrics::Label;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::entrance::Caller;
 pub(crate) use self::entrance::Entrance;
 use super::answer::Refused;
 use super::authority::Authority;
@@ -31,6 +33,7 @@ use super::credential::Credential;
 use super::fields;
 use super::names::{self, Direct, HostPort};
 use super::origins::{Origin, Origins, SendError};
+use super::pages;
 use super::tls::Certified;
 use super::tunnels::TunnelPolicy;
 use crate::ops::access::{InFlight, Line, LoggedBody, Note};
@@ -175,7 +178,11 @@ impl Proxy {
                 self.connect(&settings, request, entrance).await
             } else {
                 match origin_of(&settings, &request, entrance) {
-                    Ok(origin) => self.pass(&settings, origin, request, &mut line.note).await,
+                    Ok(origin) => {
+                        let caller = entrance.caller(&settings.certified);
+                        let note = &mut line.note;
+                        self.pass(&settings, origin, request, caller, note).await
+                    }
                     Err(refused) => Err(refused),
                 }
             };
@@ -201,7 +208,7 @@ impl Proxy {
 
     fn line(&self, request: &Request<Incoming>, entrance: &Entrance) -> Line {
         let note = Note {
-            caller: entrance.caller().map(|caller| caller.name().clone()),
+            caller: entrance.certified().map(|caller| caller.name().clone()),
             ..Note::default()
         };
         Line::begin(request, self.in_flight.clone(), note)
@@ -213,7 +220,10 @@ impl Proxy {
         answered: Result<Response<Body>, Refused>,
     ) -> Response<LoggedBody<Body>> {
         let response = answered.unwrap_or_else(|refused| {
-            self.counts.refused.add();
+            let origin = line.note.origin.clone();
+            let mut labels = vec![Label::new("reason", refused.reason)];
+            labels.extend(origin.map(|origin| Label::new("origin", origin)));
+            self.counts.refused.add_with(labels);
             line.note.check = Some(refused.reason);
             refused.response()
         });
@@ -226,12 +236,15 @@ impl Proxy {
         settings: &Settings,
         origin: &Origin,
         request: Request<Incoming>,
+        caller: Caller<'_>,
         note: &mut Note,
     ) -> Result<Response<Body>, Refused> {
         note.origin = Some(origin.name().to_string());
         let (mut parts, body) = request.into_parts();
+        // As they came: a `Connection` option could take them out.
+        pages::check(&parts.headers, origin.name(), caller.way)?;
         names::check_upgrade(&parts.headers)?;
-        let admitted = origin.admit(&mut parts)?;
+        let admitted = origin.admit(&mut parts, caller.peer)?;
         fields::check_reserved(&parts.headers)?;
         fields::strip_request(&mut parts.headers);
         parts.uri = uri(origin.name(), &parts.uri)?;
@@ -269,15 +282,11 @@ fn origin_of<'a>(
     entrance: &Entrance,
 ) -> Result<&'a Origin, Refused> {
     let origins = &settings.origins;
-    let over_tls = entrance.caller().is_some();
     let listener = Direct {
         allowed: origins.allowed(),
         upstream: settings.upstream.as_ref(),
-        own: match over_tls {
-            true => Some(settings.certified.names()),
-            false => entrance.own_names(),
-        },
-        over_tls,
+        own: entrance.own_names(&settings.certified),
+        over_tls: entrance.certified().is_some(),
     };
     let name = listener.check(&head(request))?;
     origins.named(&name)

@@ -113,6 +113,46 @@ async fn another_user_is_cut_off_at_the_socket_even_where_its_mode_lets_all_in()
     assert_eq!(world.server.counts().requests, 1);
 }
 
+/// The egress has a user of its own then, whose files the agents cannot read (R4).
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root and curl: run `just parts`"]
+async fn the_users_that_are_named_are_served_and_nobody_else_not_even_the_own_one() {
+    assert_root();
+    let world = World::new("users-named");
+    let origin = world.server.origin();
+    let socket = world.scratch.0.join("egress.sock").display().to_string();
+    fs::set_permissions(&world.scratch.0, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let named = format!("uid:{USER}");
+    for (number, listen) in ["127.0.0.1:0", &format!("unix:{socket}")]
+        .into_iter()
+        .enumerate()
+    {
+        let arguments = [
+            "--upstream",
+            &*origin,
+            "--listen",
+            listen,
+            "--callers",
+            &named,
+        ];
+        let mut command = world.egress(&arguments);
+        let service = Service::start(command.env("BOWLINE_LOG_LEVEL", "warn")).await;
+        let said = format!("for processes of {named}: each of them");
+        assert!(service.log().contains(&said), "{}", service.log());
+        let url = format!("http://{}/", service.address);
+        let arguments = match number {
+            0 => vec!["--noproxy", "*", &*url],
+            _ => vec!["--unix-socket", &*socket, "http://localhost/"],
+        };
+        assert_eq!(curl(USER, &arguments).await.stdout, b"200", "{listen}");
+        assert_cut_off(&curl(STRANGER, &arguments).await);
+        assert_cut_off(&curl(0, &arguments).await);
+        service.logs(CLOSED, 2).await;
+        service.end().await;
+        assert_eq!(world.server.counts().requests, number as u64 + 1);
+    }
+}
+
 /// What was tried, and whether it went.
 const TRIED: &str = r#"
 ls -l /proc/$$/fd > "$XDG_RUNTIME_DIR/seen"

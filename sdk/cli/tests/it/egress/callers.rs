@@ -1,6 +1,7 @@
 //! Callers beyond loopback, with mutual TLS (GW-5).
 
 mod scene;
+mod users;
 
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec, Pki};
 use bowline_testkit::tls::Alpn;
@@ -395,7 +396,7 @@ async fn what_callers_with_certificates_need_is_told() {
         (
             &unix,
             all.to_vec(),
-            "a Unix socket is for processes of this user",
+            "a Unix socket is for processes of this machine",
         ),
         (
             "127.0.0.1:0",

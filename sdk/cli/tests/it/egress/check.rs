@@ -85,6 +85,8 @@ async fn what_the_start_would_refuse_is_told() {
     .expect("a file");
     let receipt = "{ url = \"https://a.example\", token = { source = \"exchange\", issuer = \
                    \"https://as.example\", client-id = \"a\", receipt-key = \"@/none\" } }";
+    let stranger = rustix::process::geteuid().as_raw() + 1;
+    let stranger = format!("{{ url = \"https://a.example\", callers = [\"uid:{stranger}\"] }}");
     for (options, expected) in [
         (
             &["--upstream", "https://other.example"][..],
@@ -103,6 +105,11 @@ async fn what_the_start_would_refuse_is_told() {
         (
             &["--allow", "https://127.0.0.1:1", "--intercept", "x"],
             "cannot be intercepted",
+        ),
+        (&["--origin", &stranger], "may not use this proxy at all"),
+        (
+            &["--origin", &stranger, "--callers", "uid:4242"],
+            "only uid:4242 may",
         ),
         (&["--intercept", &open], "in which no other can write"),
         (&["--intercept", &missing], "is no directory"),

@@ -326,7 +326,15 @@ async fn each_request_has_one_line_and_no_line_has_a_secret() {
     assert_eq!(stats["others"], "refuse");
     let count = |name: &str| stats["metrics"][name][0]["value"].clone();
     assert_eq!(count("bowline_egress_passed_on_total"), 1);
-    assert_eq!(count("bowline_egress_refused_total"), 2);
+    let refused = &stats["metrics"]["bowline_egress_refused_total"];
+    assert_eq!(refused.as_array().map(Vec::len), Some(2));
+    for reason in ["not_allowed", "others"] {
+        let one = serde_json::json!({ "labels": { "reason": reason }, "value": 1 });
+        assert!(
+            refused.as_array().is_some_and(|all| all.contains(&one)),
+            "{refused}"
+        );
+    }
     assert_eq!(count("bowline_egress_agent_connections_total"), 3);
     assert_eq!(count("bowline_client_proofs_minted_total"), 1);
     assert_eq!(count("bowline_client_connections_opened_total"), 1);

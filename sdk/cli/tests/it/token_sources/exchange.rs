@@ -8,10 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::net::{Net, ask, claims, table};
 
-const KEY: &str = "0123456789abcdef0123456789abcdef";
+pub(super) const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// As an ingress with this key writes it; not with its code, so that both would have to be wrong.
-fn receipt(key: &str, token: &str, expires_in: i64) -> String {
+pub(super) fn receipt(key: &str, token: &str, expires_in: i64) -> String {
     let token = AccessToken::new(token).expect("a token");
     let ath = URL_SAFE_NO_PAD.encode(token.hash().as_bytes());
     let now = SystemTime::now()
@@ -25,7 +25,7 @@ fn receipt(key: &str, token: &str, expires_in: i64) -> String {
     format!("{signed}, mac=:{}:", STANDARD.encode(mac))
 }
 
-fn addressed_to_the_agent(net: &Net) -> String {
+pub(super) fn addressed_to_the_agent(net: &Net) -> String {
     net.authority.register(Client {
         resources: vec!["https://service.example".to_owned()],
         ..Client::new("agent")

@@ -120,16 +120,12 @@ async fn a_browser_s_page_gets_no_token() {
         assert_eq!(answer.status, status, "{fields:?}: {}", answer.text);
     }
     assert_eq!(scene.target.arrived().len(), 2);
-    // An origin without a source serves whoever may use the egress.
+    // An origin without a source neither: the certificate is as good as a token (`agents::pages`).
     let url = format!("{}/x", scene.hostile.origin());
-    let answer = ask(
-        &scene.egress,
-        "POST",
-        &url,
-        &["Origin: https://evil.example"],
-    )
-    .await;
-    assert_eq!(answer.status, 200);
+    let evil = ["Origin: https://evil.example"];
+    assert_eq!(ask(&scene.egress, "POST", &url, &evil).await.status, 403);
+    let referer = ["Referer: https://elsewhere.example/"];
+    assert_eq!(ask(&scene.egress, "POST", &url, &referer).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

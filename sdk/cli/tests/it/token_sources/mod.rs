@@ -1,8 +1,10 @@
 //! Where the tokens of an egress come from, and where they go (GW-7, CL-10, AS-3): the command, real
 //! origins, a real authorization server.
 
+mod callers;
 mod chain;
 mod exchange;
+mod figures;
 mod hostile;
 mod net;
 mod reach;

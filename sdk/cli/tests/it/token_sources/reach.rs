@@ -17,7 +17,7 @@ use crate::agents::Service;
 
 /// The ways in which an agent can name an origin, and a second one where there is room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
+pub(super) enum Way {
     /// `http://target` and `Host: host`.
     Absolute,
     /// HTTP/2 with an authority and a `Host`.
@@ -30,7 +30,7 @@ enum Way {
     ConnectAbsolute,
 }
 
-const WAYS: [Way; 5] = [
+pub(super) const WAYS: [Way; 5] = [
     Way::Absolute,
     Way::H2c,
     Way::Reverse,
@@ -38,13 +38,19 @@ const WAYS: [Way; 5] = [
     Way::ConnectAbsolute,
 ];
 
-struct Agent<'a> {
-    egress: &'a Service,
-    tls: &'a TlsConnector,
+pub(super) struct Agent<'a> {
+    pub(super) egress: &'a Service,
+    pub(super) tls: &'a TlsConnector,
 }
 
 impl Agent<'_> {
-    async fn try_to(&self, way: Way, target: &str, host: &str, token: Option<&str>) -> u16 {
+    pub(super) async fn try_to(
+        &self,
+        way: Way,
+        target: &str,
+        host: &str,
+        token: Option<&str>,
+    ) -> u16 {
         let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
         let authorization = authorization.unwrap_or_default();
         let rest = format!("Host: {host}\r\n{authorization}Connection: close\r\n\r\n");
@@ -105,7 +111,7 @@ impl Agent<'_> {
     }
 }
 
-fn trusting(root: &std::path::Path) -> TlsConnector {
+pub(super) fn trusting(root: &std::path::Path) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_file_iter(root).expect("a file") {
         roots.add(root.expect("PEM")).expect("a root");

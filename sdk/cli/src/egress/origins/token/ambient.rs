@@ -6,11 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::setting::Ambient;
 use crate::egress::names::HostPort;
+use crate::egress::pages::{SEC_FETCH_SITE, is_of};
 use crate::egress::refused::Refused;
 
 const DPOP: HeaderName = HeaderName::from_static("dpop");
-/// Only browsers send it, and they do with every request.
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl Ambient {
     /// # Errors
@@ -68,18 +67,6 @@ impl Ambient {
             scheme.eq_ignore_ascii_case("bearer") && token.trim() == placeholder
         })
     }
-}
-
-/// Whether an `Origin`, or a URL, is of this origin.
-fn is_of(value: &HeaderValue, name: &HostPort) -> bool {
-    let url = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.strip_prefix("https://"));
-    let authority = url.map(|url| url.split(['/', '?', '#']).next().unwrap_or_default());
-    authority
-        .and_then(HostPort::parse)
-        .is_some_and(|of| of == *name)
 }
 
 fn refused(reason: &'static str, text: String) -> Refused {

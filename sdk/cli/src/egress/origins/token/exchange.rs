@@ -4,7 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bowline::Client;
-use bowline::token::{AccessToken, Authorized, Builder, Exchanges};
+use bowline::token::{AccessToken, Authorized, Builder, Exchanges, OAuth};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, StatusCode};
 
@@ -26,7 +26,7 @@ impl Exchange {
         client: Client,
         origin: &str,
         builder: Builder,
-        actor: bool,
+        actor: Option<OAuth>,
         receipt_key: Option<&SecretAt>,
     ) -> Result<Self, Failure> {
         let receipts = match receipt_key {
@@ -44,11 +44,8 @@ impl Exchange {
             }
         };
         let builder = match actor {
-            true => {
-                let own = builder.clone().build().map_err(Failure::usage)?;
-                builder.actor(own)
-            }
-            false => builder,
+            Some(own) => builder.actor(own),
+            None => builder,
         };
         Ok(Self {
             client,

@@ -2,10 +2,12 @@
 //!
 //! - [`setting`]: how it is configured;
 //! - [`ambient`]: which callers may use a token that they need not have;
-//! - [`exchange`]: whose token is exchanged for another.
+//! - [`exchange`]: whose token is exchanged for another;
+//! - [`figures`]: what the source does, for the metrics.
 
 mod ambient;
 mod exchange;
+mod figures;
 mod setting;
 
 use std::path::Path;
@@ -13,12 +15,13 @@ use std::sync::Arc;
 
 use bowline::Client;
 use bowline::token::{
-    AssertionKey, AuthorizationServer, Authorized, Builder, ClientAuthentication, OAuth, TokenFile,
-    TokenSource,
+    AssertionKey, AuthorizationServer, Authorized, Builder, ClientAuthentication, OAuth, Observer,
+    TokenFile, TokenFileOptions, TokenSource,
 };
 use http::HeaderMap;
 
 use self::exchange::Exchange;
+use self::figures::Figures;
 pub(super) use self::setting::TokenSetting;
 use self::setting::{Authentication, Server, ServerAt};
 use super::hash;
@@ -32,6 +35,8 @@ use crate::secret;
 pub(super) struct Tokens {
     kind: Kind,
     made_from: MadeFrom,
+    /// `None`: there is no source.
+    figures: Option<Arc<Figures>>,
 }
 
 #[derive(Clone)]
@@ -68,10 +73,38 @@ impl Tokens {
             return Ok(former.clone());
         }
         let origin = format!("https://{name}");
-        let kind = Kind::new(setting, &origin, client);
+        let figures = match setting {
+            TokenSetting::Caller => None,
+            TokenSetting::Exchange { .. } => Some(Figures::new(name, false)),
+            TokenSetting::File { .. } | TokenSetting::Requested { .. } => {
+                Some(Figures::new(name, true))
+            }
+        };
+        let figures = figures.map(Arc::new);
+        let kind = Kind::new(setting, &origin, client, figures.as_ref());
         let kind =
             kind.map_err(|failure| Failure::usage(format!("{origin}: {}", failure.line())))?;
-        Ok(Self { kind, made_from })
+        Ok(Self {
+            kind,
+            made_from,
+            figures,
+        })
+    }
+
+    /// Whether these are the same source, which a reload has kept.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (&self.figures, &other.figures) {
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// Its source is not in use any more.
+    pub(super) fn retire(&self) {
+        if let Some(figures) = &self.figures {
+            figures.forget();
+        }
     }
 
     /// Whether a request gets a token without bringing one.
@@ -118,18 +151,31 @@ impl Tokens {
 }
 
 impl Kind {
-    fn new(setting: &TokenSetting, origin: &str, client: &Client) -> Result<Self, Failure> {
+    fn new(
+        setting: &TokenSetting,
+        origin: &str,
+        client: &Client,
+        figures: Option<&Arc<Figures>>,
+    ) -> Result<Self, Failure> {
+        let observer = figures.map(|figures| figures.clone() as Arc<dyn Observer>);
         let ambient = |source: Arc<dyn TokenSource>| {
             let authorized = Authorized::new(client.clone(), source, origin);
             authorized.map(Self::Ambient).map_err(Failure::usage)
         };
         match setting {
             TokenSetting::Caller => Ok(Self::Caller),
-            TokenSetting::File { path, .. } => ambient(Arc::new(TokenFile::new(path))),
+            TokenSetting::File { path, .. } => {
+                let mut options = TokenFileOptions::default();
+                options.observer = observer;
+                ambient(Arc::new(TokenFile::with(path, options)))
+            }
             TokenSetting::Requested { server, seed, .. } => {
                 let mut builder = builder(server, origin, client)?;
                 if let Some(seed) = seed {
                     builder = builder.refresh(seed);
+                }
+                if let Some(observer) = observer {
+                    builder = builder.observer(observer);
                 }
                 ambient(Arc::new(builder.build().map_err(Failure::usage)?))
             }
@@ -140,7 +186,16 @@ impl Kind {
             } => {
                 let builder = builder(server, origin, client)?;
                 let receipt_key = receipt_key.as_ref();
-                let exchange = Exchange::new(client.clone(), origin, builder, *actor, receipt_key);
+                // The actor's own tokens are not given to requests, so they are not counted.
+                let actor = match actor {
+                    true => Some(builder.clone().build().map_err(Failure::usage)?),
+                    false => None,
+                };
+                let builder = match observer {
+                    Some(observer) => builder.observer(observer),
+                    None => builder,
+                };
+                let exchange = Exchange::new(client.clone(), origin, builder, actor, receipt_key);
                 exchange.map(Arc::new).map(Self::Exchange)
             }
         }
