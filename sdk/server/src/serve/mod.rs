@@ -142,9 +142,11 @@ pub async fn serve_connection<IO, S>(
     let builder = http_builder(facts, options);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let reason = tokio::select! {
-        result = connection.as_mut() => return log_end(facts, result),
+        // A response that is ready at the same moment says that it is the last (RFC 9112 section 9.6).
+        biased;
         () = shutdown => CloseReason::Shutdown,
         reason = ending.wanted() => reason,
+        result = connection.as_mut() => return log_end(facts, result),
     };
     facts.close_report.set_reason(reason);
     tracing::debug!(connection = %facts.id(), reason = facts.close_report.reason().map(CloseReason::name), "draining");
