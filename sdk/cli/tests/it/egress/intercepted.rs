@@ -246,6 +246,24 @@ async fn fields_of_one_connection_stay_on_it() {
     running.end().await;
 }
 
+/// Only a proxy may ask so: the agent would show the origin what is for its proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_asks_for_the_password_of_a_proxy_is_a_502() {
+    let asking = async || {
+        let field = ("proxy-authenticate", "Basic realm=\"origin\"");
+        (http::StatusCode::PROXY_AUTHENTICATION_REQUIRED, [field])
+    };
+    let world = World::with_routes("egress-407", Router::new().route("/407", get(asking)));
+    let running = Running::start(&mut world.run(&[])).await;
+    let host = authority(&world);
+    let request = format!("GET /407 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let head = ask_carefully(&running, &host, &request).await;
+    assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+    assert!(!head.contains("proxy-authenticate"), "{head}");
+    assert_eq!(world.server.counts().requests, 1);
+    running.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_absolute_target_leaves_as_https_with_a_proof() {
     let world = World::new("egress-absolute");
