@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::streams::within;
 use crate::agents::{self, Running, World};
 
 /// Takes any certificate, as an agent that was told to verify none: the proxy must not rely on it.
@@ -415,16 +416,14 @@ async fn events_are_passed_on_at_once_and_a_dropped_stream_is_cancelled() {
     let mut stream = tls(&running.proxy, &host, careful(&running.root), "localhost").await;
     let request = format!("GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("written");
-    read_head(&mut stream).await;
+    within(read_head(&mut stream)).await;
     let mut event = Vec::new();
     while !event.ends_with(b"data: 1\n\n\r\n") {
-        event.push(stream.read_u8().await.expect("an event"));
+        event.push(within(stream.read_u8()).await.expect("an event"));
     }
     drop(stream);
-    cancellations
-        .recv()
-        .await
-        .expect("the origin's stream was cancelled");
+    let cancelled = within(cancellations.recv()).await;
+    cancelled.expect("the origin's stream was cancelled");
     // The connection to the origin lives on: another request goes over it.
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
     let head = ask_carefully(&running, &host, &request).await;

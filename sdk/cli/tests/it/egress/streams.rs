@@ -31,7 +31,7 @@ use crate::agents::{Service, World, authority, request};
 /// Less than the minute after which a tunnel ends that is not used.
 const HANG: Duration = Duration::from_secs(30);
 
-async fn within<F: Future>(future: F) -> F::Output {
+pub(super) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(HANG, future).await.expect("hangs")
 }
 
