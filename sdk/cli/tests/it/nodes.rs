@@ -84,6 +84,8 @@ impl Pair {
         let (scene, upstream) = (Scene::new(), Upstream::echo());
         let (secrets, store) = (secrets(&scene), redis.url());
         let options = [&shared_options(&secrets, &store), options].concat();
+        let is_patient = !options.contains(&PATIENT[0]);
+        let options = [&options[..], if is_patient { &PATIENT } else { &[] }].concat();
         let one = scene.start(&upstream, &options).await;
         let two = scene.start(&upstream, &options).await;
         let ingresses = [one, two];
@@ -152,6 +154,9 @@ fn shared_options<'a>(secrets: &'a str, store: &'a str) -> [&'a str; 8] {
         store,
     ]
 }
+
+/// A Redis that answers is waited for, however busy this machine is.
+const PATIENT: [&str; 2] = ["--replay-store-timeout", "10s"];
 
 async fn connect(scene: &Scene, [one, two]: &[Ingress; 2]) -> [Http; 2] {
     [

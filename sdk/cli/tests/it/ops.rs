@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::ingress::fixture::{HANG, Ingress};
 
 /// Waits until the log has this text so many times.
-async fn logs(ingress: &Ingress, text: &str, times: usize) {
+pub(crate) async fn logs(ingress: &Ingress, text: &str, times: usize) {
     let there = async {
         while ingress.log().matches(text).count() < times {
             tokio::time::sleep(Duration::from_millis(5)).await;

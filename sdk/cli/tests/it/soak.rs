@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bowline_testkit::authority::TokenRequest;
-use bowline_testkit::net::free_port;
+use bowline_testkit::net::free_address;
 use bowline_testkit::peers::HaProxy;
 use bowline_testkit::pki::{KeyKind, Leaf};
 use http::{Method, Request, StatusCode};
@@ -173,9 +173,7 @@ async fn ingresses_are_restarted_and_certificates_replaced_under_load_and_no_req
         request.into_body().collect().await.expect("a body");
         http::Response::new(whole("ok"))
     });
-    let places: Vec<_> = (0..INGRESSES)
-        .map(|_| SocketAddr::from(([127, 0, 0, 1], free_port())))
-        .collect();
+    let places: Vec<_> = (0..INGRESSES).map(|_| free_address()).collect();
     let mut ingresses = Vec::new();
     for at in &places {
         ingresses.push(ingress(&scene, &upstream, *at).await);

@@ -1,16 +1,21 @@
 //! Connections that are opened ahead (`docs/src/pool.md`), on real connections.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::fixture::slow_key::soon;
 use crate::fixture::{Fixture, fetch, identity, jwt, ok, session_cnf, text};
 use axum::Router;
-use bowline_http_client::{AccessToken, Cause, Client, CloseReason, Limits, ProofScope};
+use bowline_http_client::{AccessToken, Cause, Client, CloseReason, Limits, ProofScope, Proxies};
+use bowline_testkit::net::{OwnedTask, accept_loop, loopback};
 use bowline_testkit::peers::{Cycle, CyclingOptions, CyclingServer};
 use bowline_testkit::pki::{KeyKind, Leaf, LeafSpec};
 use bowline_testkit::tls::Alpn;
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
 
 /// Waits until the client has counted what `reached` says.
 async fn until(client: &Client, reached: impl Fn(&bowline_http_client::Snapshot) -> bool) {
@@ -27,27 +32,55 @@ fn count(client: &Client, cause: Cause) -> u64 {
     causes.get(&cause).copied().unwrap_or(0)
 }
 
+/// A proxy that takes some time for the first connection. Then the lead, which is half as much again, is
+/// longer than any later opening takes on a busy machine: what was used before it still counts as in use.
+fn slow_at_first() -> (Proxies, OwnedTask) {
+    const SLOW: Duration = Duration::from_secs(2);
+    let tcp = loopback();
+    let proxies = Proxies::https(&tcp.local_addr().unwrap().to_string(), "");
+    let connections = Arc::<AtomicUsize>::default();
+    let accepting = accept_loop(tcp, move |mut client| {
+        let connections = connections.clone();
+        async move {
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                head.push(client.read_u8().await.unwrap().into());
+            }
+            if connections.fetch_add(1, Ordering::SeqCst) == 0 {
+                tokio::time::sleep(SLOW).await;
+            }
+            let target = head.split(' ').nth(1).unwrap();
+            let mut server = TcpStream::connect(target).await.unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            drop(copy_bidirectional(&mut client, &mut server).await);
+        }
+    });
+    (proxies, accepting)
+}
+
 /// A client that has sent one request, after which the server sent GOAWAY. The client has opened
 /// another connection, without another request.
 async fn after_goaway(
     fixture: &Fixture,
     proof_scope: ProofScope,
     token: &AccessToken,
-) -> (CyclingServer, Client) {
+) -> (CyclingServer, Client, OwnedTask) {
     let server = fixture.server(CyclingOptions::alpn(Alpn::Http2));
-    let client = fixture.builder().proof_scope(proof_scope).build().unwrap();
+    let (proxies, proxy) = slow_at_first();
+    let builder = fixture.builder().proof_scope(proof_scope).proxies(proxies);
+    let client = builder.build().unwrap();
     ok(&client, &server.origin(), token).await;
     server.retire_all();
     server.opened(2).await;
     until(&client, |stats| stats.ahead.opened == 1).await;
-    (server, client)
+    (server, client, proxy)
 }
 
 #[tokio::test]
 async fn goaway_on_a_connection_in_use_is_answered_with_another_one_and_its_proof() {
     let fixture = Fixture::new();
     let token = fixture.token("a");
-    let (server, client) = after_goaway(&fixture, ProofScope::Connection, &token).await;
+    let (server, client, _proxy) = after_goaway(&fixture, ProofScope::Connection, &token).await;
     until(&client, |stats| stats.totals.signatures() == 2).await;
     for _ in 0..3 {
         ok(&client, &server.origin(), &token).await;
@@ -67,7 +100,7 @@ async fn goaway_on_a_connection_in_use_is_answered_with_another_one_and_its_proo
 async fn a_proof_made_ahead_and_not_needed_is_abandoned_and_its_connection_counted() {
     let fixture = Fixture::new();
     let token = fixture.token("a");
-    let (server, client) = after_goaway(&fixture, ProofScope::Connection, &token).await;
+    let (server, client, _proxy) = after_goaway(&fixture, ProofScope::Connection, &token).await;
     until(&client, |stats| stats.totals.signatures() == 2).await;
     server.cut_all();
     until(&client, |stats| stats.totals.abandoned == 1).await;
@@ -81,7 +114,7 @@ async fn under_other_scopes_only_the_connection_is_opened() {
     for proof_scope in [ProofScope::Request, ProofScope::Adaptive] {
         let fixture = Fixture::new();
         let token = fixture.token("a");
-        let (server, client) = after_goaway(&fixture, proof_scope, &token).await;
+        let (server, client, _proxy) = after_goaway(&fixture, proof_scope, &token).await;
         ok(&client, &server.origin(), &token).await;
         let stats = client.stats();
         let causes = [(Cause::First, 1), (Cause::Reconnect, 1)];
@@ -94,10 +127,10 @@ async fn under_other_scopes_only_the_connection_is_opened() {
 async fn a_token_that_expires_soon_is_not_proved_ahead() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap().as_secs();
-    for (exp, proofs) in [(now + 5, 0), (now + 3600, 1)] {
+    for (exp, proofs) in [(now + 9, 0), (now + 3600, 1)] {
         let fixture = Fixture::new();
         let token = with_expiry(&fixture, exp);
-        let (server, client) = after_goaway(&fixture, ProofScope::Connection, &token).await;
+        let (server, client, _proxy) = after_goaway(&fixture, ProofScope::Connection, &token).await;
         if proofs == 1 {
             until(&client, |stats| stats.totals.signatures() == 2).await;
         }
@@ -119,14 +152,23 @@ fn with_expiry(fixture: &Fixture, exp: u64) -> AccessToken {
 
 #[tokio::test]
 async fn an_idle_connection_that_ends_gets_no_successor() {
+    const AGE: Duration = Duration::from_secs(1);
     let fixture = Fixture::new();
-    let server = fixture.server(CyclingOptions::alpn(Alpn::Http2));
     let mut limits = Limits::default();
-    // It is idle, and closed, before its age.
-    limits.age = Some(Duration::from_millis(400));
-    let client = fixture.builder().limits(limits).build().unwrap();
+    limits.age = Some(AGE);
     let token = fixture.token("a");
-    ok(&client, &server.origin(), &token).await;
+    // It is replaced after half of its age at the earliest, and was in use if it was within a quarter
+    // before: on a machine that was too busy for the request to end in time, once more.
+    let (server, client) = loop {
+        let server = fixture.server(CyclingOptions::alpn(Alpn::Http2));
+        let client = fixture.builder().limits(limits).build().unwrap();
+        let begun = Instant::now();
+        ok(&client, &server.origin(), &token).await;
+        if begun.elapsed() < AGE / 4 {
+            break (server, client);
+        }
+    };
+    // It is idle, and closed, before its age.
     server.closed(1).await;
     until(&client, |stats| {
         stats.connections_closed.contains_key(&CloseReason::Age)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::fixture::{Fixture, fetch, identity, jwt, ok, post, session_cnf, text};
 use bowline_http_client::{Client, Error, ErrorKind, Fault, Step, Timeouts};
+use bowline_testkit::net::ClosedPort;
 use bowline_testkit::peers::{CyclingOptions, CyclingServer, MisbehavingPeer, Misbehaviour};
 use bowline_testkit::pki::{LeafSpec, Pki};
 use http_body_util::BodyExt;
@@ -150,10 +151,8 @@ async fn a_connection_that_ends_in_its_handshake_is_opened_once_more() {
 #[tokio::test]
 async fn a_port_without_listener_is_a_connect_error_that_names_the_origin() {
     let fixture = Fixture::new();
-    let port = {
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        tcp.local_addr().unwrap().port()
-    };
+    let closed = ClosedPort::new();
+    let port = closed.addr().port();
     let url = format!("https://127.0.0.1:{port}/");
     let error = fetch(&fixture.client(), &url, &fixture.token("a"))
         .await

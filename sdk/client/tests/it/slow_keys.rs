@@ -74,7 +74,8 @@ async fn a_key_that_does_not_sign_in_time_is_an_error_and_can_be_used_later() {
     let server = fixture.server(CyclingOptions::default());
     let (gate, identity) = gated(&fixture);
     let mut timeouts = Timeouts::default();
-    timeouts.sign = Duration::from_millis(50);
+    // Long enough for a key that signs at once, on a machine that is busy.
+    timeouts.sign = Duration::from_secs(2);
     let client = fixture
         .builder()
         .identity(identity)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use bowline_http_client::{AccessToken, Client, HttpVersions, Identity, Trust};
+use bowline_http_client::{AccessToken, Client, HttpVersions, Identity, Limits, Trust};
 use bowline_server::{AcceptPolicy, BindingLayer, ExpectedClaims, Jwks, JwtValidator};
 use bowline_testkit::authority::{Authority, AuthorityOptions, TokenRequest};
 use bowline_testkit::peers::{CyclingOptions, CyclingServer};
@@ -104,7 +104,12 @@ pub(crate) fn validator(authority: &Authority) -> JwtValidator {
 }
 
 pub(crate) fn client(pki: &Pki, agent: &Leaf, http: HttpVersions) -> Client {
+    client_with(pki, agent, http, Limits::default())
+}
+
+pub(crate) fn client_with(pki: &Pki, agent: &Leaf, http: HttpVersions, limits: Limits) -> Client {
     Client::builder()
+        .limits(limits)
         .identity(Identity::new(agent.chain(), agent.signing_key()).unwrap())
         .trust(Trust::from_der([pki.ca_der().clone()]).unwrap())
         .http_versions(http)

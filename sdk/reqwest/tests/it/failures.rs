@@ -2,11 +2,11 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use bowline_http_client::{ErrorKind as ClientErrorKind, Fault, Step, Timeouts};
 use bowline_reqwest::{Error, ErrorKind, Transport};
+use bowline_testkit::net::ClosedPort;
 use bowline_testkit::peers::{CyclingOptions, MisbehavingPeer, Misbehaviour};
 use futures_util::future::join;
 use http::Extensions;
@@ -118,13 +118,10 @@ async fn an_error_is_found_below_what_other_middlewares_wrap_around_it() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_worth_another_try() {
     let fixture = Fixture::new();
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = ClosedPort::new();
     let error = fixture
         .transport()
-        .execute(fixture.get(format!("https://{free}/")))
+        .execute(fixture.get(format!("https://{}/", closed.addr())))
         .await
         .unwrap_err();
     assert_eq!(

@@ -150,9 +150,10 @@ pub async fn serve_connection<IO, S>(
         }
     };
     let reason = tokio::select! {
+        // A response that is ready at the same moment says that it is the last (RFC 9112 section 9.6).
         biased;
-        result = connection.as_mut() => return log_end(facts, result),
         reason = WhenWoken::new(ended) => reason,
+        result = connection.as_mut() => return log_end(facts, result),
     };
     facts.close_report.set_reason(reason);
     tracing::debug!(connection = %facts.id(), reason = facts.close_report.reason().map(CloseReason::name), "draining");

@@ -12,6 +12,7 @@ use bowline_server::{
     ExpectedClaims, Jwks, JwksUrl, JwtValidator, JwtValidatorBuilder, TokenErrorKind,
     TokenValidator,
 };
+use bowline_testkit::net::ClosedPort;
 use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -292,12 +293,9 @@ async fn a_response_that_is_not_a_key_set_makes_tokens_unavailable_and_not_inval
             "{path}"
         );
     }
-    let unused = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let validator = builder(JwksUrl::new(&format!("http://{unused}/jwks")).unwrap()).build();
+    let closed = ClosedPort::new();
+    let url = format!("http://{}/jwks", closed.addr());
+    let validator = builder(JwksUrl::new(&url).unwrap()).build();
     assert_eq!(
         error_kind(&validator, &authority.bearer()).await,
         TokenErrorKind::Unavailable

@@ -6,12 +6,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::any;
 use bowline_server::{
-    Acceptor, CloseReason, ConnectionLimits, Listener, PeerFacts, ServeOptions, ServerEvent,
+    Acceptor, CloseReason, Connection, ConnectionLimits, Listener, PeerFacts, ServeOptions,
+    ServerEvent, serve_connection,
 };
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::Empty;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
@@ -206,6 +207,46 @@ async fn stopping_lets_requests_in_flight_finish_and_then_ends() {
         go_on.notify_one();
         assert_eq!(within(in_flight).await.unwrap().unwrap().body, "done");
         stopped.await;
+    }
+}
+
+/// Else its client would send another request on a connection that is about to close.
+#[tokio::test]
+async fn a_response_that_is_ready_when_the_drain_begins_says_that_it_is_the_last() {
+    let fixture = Fixture::new();
+    let acceptor = Acceptor::new(fixture.tls().build().unwrap());
+    // By chance either could be looked at first.
+    for _ in 0..20 {
+        let [arrived, go_on, stop] = [(); 3].map(|()| Arc::new(Notify::new()));
+        let (tell, wait) = (arrived.clone(), go_on.clone());
+        let slow = Router::new().fallback(async move || {
+            tell.notify_one();
+            wait.notified().await;
+        });
+        let (near, far) = duplex(16 * 1024);
+        let (acceptor, options) = (acceptor.clone(), without_timeouts(&fixture));
+        let stopped = stop.clone();
+        let serving = tokio::spawn(async move {
+            let (stream, facts) = acceptor.accept(far).await.unwrap();
+            let connection = Connection::new(stream, facts, &unlimited());
+            serve_connection(connection, slow, &options, stopped.notified()).await;
+        });
+        let connector = TlsConnector::from(fixture.client("http/1.1"));
+        let name = "localhost".try_into().unwrap();
+        let mut stream = within(connector.connect(name, near)).await.unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        stream.flush().await.unwrap();
+        within(arrived.notified()).await;
+        // The task of the connection does not run between the two.
+        go_on.notify_one();
+        stop.notify_one();
+        let mut answer = String::new();
+        within(stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        within(serving).await.unwrap();
     }
 }
 

@@ -5,7 +5,8 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-use crate::net::free_port;
 
 /// How long it may take to start.
 const START_TIME: Duration = Duration::from_secs(10);
@@ -47,16 +46,16 @@ impl HaProxy {
     #[must_use]
     pub fn in_front_of_all(servers: &[SocketAddr]) -> Self {
         let folder = folder();
-        let addr = (Ipv4Addr::LOCALHOST, free_port()).into();
-        fs::write(
-            folder.join("haproxy.cfg"),
-            configuration(&folder, addr, servers),
-        )
-        .expect("a temporary file");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+        let addr = listener.local_addr().expect("a bound socket");
+        fs::write(folder.join("haproxy.cfg"), configuration(&folder, servers))
+            .expect("a temporary file");
         let process = Command::new("haproxy")
-            .args(["-db", "-q", "-f"])
+            .args(["-db", "-f"])
             .arg(folder.join("haproxy.cfg"))
-            .stdin(Stdio::null())
+            // It inherits the socket: a port that is only free for a moment may be taken by others. With
+            // `-q` it would not, but open /dev/null in its place.
+            .stdin(Stdio::from(OwnedFd::from(listener)))
             .stdout(Stdio::null())
             .spawn()
             .expect("the program `haproxy`: apt-get install haproxy");
@@ -130,7 +129,7 @@ impl Drop for HaProxy {
     }
 }
 
-fn configuration(folder: &Path, addr: SocketAddr, servers: &[SocketAddr]) -> String {
+fn configuration(folder: &Path, servers: &[SocketAddr]) -> String {
     let socket = socket(folder);
     let servers: String = servers
         .iter()
@@ -148,7 +147,7 @@ fn configuration(folder: &Path, addr: SocketAddr, servers: &[SocketAddr]) -> Str
          \x20 retries 10\n\
          \x20 option redispatch 1\n\
          frontend clients\n\
-         \x20 bind {addr}\n\
+         \x20 bind fd@0\n\
          \x20 default_backend agents\n\
          backend agents\n\
          {servers}",

@@ -22,7 +22,8 @@ use tokio::task::JoinHandle;
 
 use crate::client::{self, Http, soon};
 
-const IDLE: Duration = Duration::from_millis(100);
+/// Long enough for a request to arrive on a busy machine.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Ends idle connections.
 const IDLE_CYCLE: Cycle = Cycle {

@@ -1,9 +1,16 @@
+use std::sync::Arc;
+
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::time::Instant;
 
 use super::stats::stats;
-use super::{Reach, is_loopback_host, reach};
+use super::{HEAD_TIMEOUT, Reach, Service, is_loopback_host, reach, serve};
+use crate::ops::metric_names::{MetricNames, metric_names};
+use crate::ops::status::Status;
 
 #[test]
 fn beyond_loopback_is_all_that_others_can_reach() {
@@ -51,6 +58,37 @@ fn the_host_is_loopback_with_the_port() {
     }
     assert!(!accepted(&[]));
     assert!(!accepted(&["localhost:9100", "localhost:9100"]));
+}
+
+/// With a clock that goes on when nothing else happens.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_come_ends_the_connection() {
+    const METRICS: MetricNames = metric_names!("admin_test");
+    let whole = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for (sent, is_answered) in [
+        ("", false),
+        ("GET /healthz HTTP/1.1\r\nHost: l", false),
+        (whole, true),
+    ] {
+        let service = Service {
+            reach: Reach::Owner,
+            status: Arc::new(Status::new(&METRICS)),
+            metrics: PrometheusBuilder::new().build_recorder().handle(),
+        };
+        let (mut client, stream) = duplex(1024);
+        let begun = Instant::now();
+        client.write_all(sent.as_bytes()).await.unwrap();
+        let serving = tokio::spawn(serve(stream, service));
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        serving.await.unwrap();
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), is_answered, "{answer}");
+        let after = begun.elapsed();
+        assert!(
+            (HEAD_TIMEOUT..HEAD_TIMEOUT * 2).contains(&after),
+            "{sent:?}: {after:?}"
+        );
+    }
 }
 
 #[test]

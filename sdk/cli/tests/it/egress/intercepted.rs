@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::streams::within;
 use crate::agents::{self, Running, World};
 
 /// Takes any certificate, as an agent that was told to verify none: the proxy must not rely on it.
@@ -246,6 +247,24 @@ async fn fields_of_one_connection_stay_on_it() {
     running.end().await;
 }
 
+/// Only a proxy may ask so: the agent would show the origin what is for its proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_asks_for_the_password_of_a_proxy_is_a_502() {
+    let asking = async || {
+        let field = ("proxy-authenticate", "Basic realm=\"origin\"");
+        (http::StatusCode::PROXY_AUTHENTICATION_REQUIRED, [field])
+    };
+    let world = World::with_routes("egress-407", Router::new().route("/407", get(asking)));
+    let running = Running::start(&mut world.run(&[])).await;
+    let host = authority(&world);
+    let request = format!("GET /407 HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let head = ask_carefully(&running, &host, &request).await;
+    assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+    assert!(!head.contains("proxy-authenticate"), "{head}");
+    assert_eq!(world.server.counts().requests, 1);
+    running.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_absolute_target_leaves_as_https_with_a_proof() {
     let world = World::new("egress-absolute");
@@ -397,16 +416,14 @@ async fn events_are_passed_on_at_once_and_a_dropped_stream_is_cancelled() {
     let mut stream = tls(&running.proxy, &host, careful(&running.root), "localhost").await;
     let request = format!("GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("written");
-    read_head(&mut stream).await;
+    within(read_head(&mut stream)).await;
     let mut event = Vec::new();
     while !event.ends_with(b"data: 1\n\n\r\n") {
-        event.push(stream.read_u8().await.expect("an event"));
+        event.push(within(stream.read_u8()).await.expect("an event"));
     }
     drop(stream);
-    cancellations
-        .recv()
-        .await
-        .expect("the origin's stream was cancelled");
+    let cancelled = within(cancellations.recv()).await;
+    cancelled.expect("the origin's stream was cancelled");
     // The connection to the origin lives on: another request goes over it.
     let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
     let head = ask_carefully(&running, &host, &request).await;

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,7 +19,7 @@ use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -30,7 +31,7 @@ use crate::agents::{Service, World, authority, request};
 /// Less than the minute after which a tunnel ends that is not used.
 const HANG: Duration = Duration::from_secs(30);
 
-async fn within<F: Future>(future: F) -> F::Output {
+pub(super) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(HANG, future).await.expect("hangs")
 }
 
@@ -191,6 +192,48 @@ async fn a_body_that_the_origin_does_not_read_is_not_taken_in() {
         assert!(taken < 64 << 20, "{taken} bytes were taken in");
     }
     println!("{taken} bytes were taken in before the agent had to wait");
+}
+
+/// An agent that reads nothing stops the origin: the egress does not ask for what it cannot pass on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_the_agent_does_not_read_is_not_asked_for() {
+    const PIECE: usize = 64 * 1024;
+    const MUCH: usize = 64 << 20;
+    let taken: Arc<AtomicUsize> = Arc::default();
+    let count = taken.clone();
+    let endless = get(move || {
+        let count = count.clone();
+        let pieces = stream::repeat_with(move || {
+            count.fetch_add(PIECE, Ordering::SeqCst);
+            Ok::<_, Infallible>(Bytes::from(vec![b'x'; PIECE]))
+        });
+        std::future::ready(Body::from_stream(pieces))
+    });
+    let world = World::with_routes("streams-endless", Router::new().route("/endless", endless));
+    let service = Service::on_port(&mut world.egress(&[])).await;
+    let host = authority(&world.server.origin());
+    let mut socket = TcpStream::connect(&service.address)
+        .await
+        .expect("the egress");
+    let head = format!("GET http://{host}/endless HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.expect("written");
+    let mut before = 0;
+    // Until nothing more is taken for a while.
+    let held = loop {
+        let now = taken.load(Ordering::SeqCst);
+        assert!(now < MUCH, "{now} bytes were taken");
+        if now == before && now > 0 {
+            break now;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    println!("{held} bytes were taken before the origin had to wait");
+    // It goes on once the agent reads.
+    let mut piece = vec![0; PIECE];
+    while taken.load(Ordering::SeqCst) < held + MUCH / 64 {
+        within(socket.read_exact(&mut piece)).await.expect("more");
+    }
 }
 
 /// A tunnel that is never used costs a file descriptor, and nobody else a place: the egress may have

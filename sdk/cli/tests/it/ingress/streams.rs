@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
 
 use super::fixture::*;
+use crate::ops;
 
 type Frames = mpsc::UnboundedSender<Frame<Bytes>>;
 
@@ -86,8 +87,13 @@ fn data(text: &'static str) -> Frame<Bytes> {
 
 /// A request of the agent with a proof, and its response as it comes.
 async fn open(scene: &Scene, client: &mut Http) -> Response<Incoming> {
+    open_at(scene, client, "/").await
+}
+
+async fn open_at(scene: &Scene, client: &mut Http, path: &str) -> Response<Incoming> {
     let token = scene.session_bound();
-    let request = client.proved(&scene.agent, &token).header("te", "trailers");
+    let request = client.proved(&scene.agent, &token).uri(path);
+    let request = request.header("te", "trailers");
     client.send(request.body(whole("")).unwrap()).await.unwrap()
 }
 
@@ -303,4 +309,56 @@ async fn a_stalled_reader_is_given_up() {
     drop(response);
     drop(upstream);
     assert!(within(ended.recv()).await.is_none());
+}
+
+/// The service sends a part of each response and nothing more.
+#[tokio::test]
+async fn a_response_that_stalls_is_ended_and_an_event_stream_is_not() {
+    const PART: &str = "data: 1\n\n";
+    let scene = Scene::new();
+    let streams: Arc<Mutex<Vec<Frames>>> = Arc::default();
+    let kept = streams.clone();
+    let upstream = Upstream::start(move |request: Request<Incoming>| {
+        let (frames, written) = mpsc::unbounded_channel();
+        frames.send(data(PART)).unwrap();
+        kept.lock().unwrap().push(frames);
+        let content_type = request.uri().path().trim_start_matches('/');
+        let response = Response::builder().header("content-type", content_type);
+        std::future::ready(response.body(Written(written).boxed()).unwrap())
+    });
+    let options = [
+        ["--upstream-stalled-timeout", "200ms"],
+        ["--sse-keep-alive", "1h"],
+    ];
+    let ingress = scene.start(&upstream, &options.concat()).await;
+    let stream = || streams.lock().unwrap().pop().expect("a request");
+    for (number, alpn) in [Alpn::Http1, Alpn::Http2].into_iter().enumerate() {
+        let mut patient = scene.connect(&ingress, alpn).await;
+        let mut events = open_at(&scene, &mut patient, "/text/event-stream").await;
+        assert_next(&mut events, PART).await;
+        let silent = stream();
+        for again in 1..=2 {
+            let mut client = scene.connect(&ingress, alpn).await;
+            let mut response = open_at(&scene, &mut client, "/application/json").await;
+            assert_next(&mut response, PART).await;
+            assert!(within(response.body_mut().frame()).await.unwrap().is_err());
+            within(stream().closed()).await;
+            let ended = "the response was ended (--upstream-stalled-timeout)";
+            ops::logs(&ingress, ended, 2 * number + again).await;
+            ops::logs(
+                &ingress,
+                "status=200 class=session bytes=9 ",
+                2 * number + again,
+            )
+            .await;
+        }
+        // It was silent for longer than they.
+        silent.send(data("data: 2\n\n")).unwrap();
+        assert_next(&mut events, "data: 2\n\n").await;
+        drop(silent);
+        let rest = within(events.body_mut().collect()).await.unwrap();
+        assert_eq!(rest.to_bytes(), "");
+    }
+    ops::logs(&ingress, " cut=true", 4).await;
+    assert_eq!(ingress.log().matches(" cut=true").count(), 4);
 }

@@ -1,12 +1,15 @@
 //! A service that is down, slow, or odd.
 
+use std::sync::{Arc, Mutex};
+
 use bowline_testkit::authority::TokenRequest;
-use bowline_testkit::net::loopback;
+use bowline_testkit::net::{ClosedPort, loopback};
 use bowline_testkit::tls::Alpn;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::fixture::*;
 
@@ -30,10 +33,10 @@ async fn start(scene: &Scene, upstream: &str, options: &[&str]) -> Ingress {
 #[tokio::test]
 async fn a_service_that_is_down_is_a_502_and_the_log_says_where() {
     let scene = Scene::new();
-    let port = loopback().local_addr().unwrap();
+    let port = ClosedPort::new();
     let socket = format!("unix:{}", scene.path("none.sock").display());
     for (upstream, why) in [
-        (format!("http://{port}"), "Connection refused"),
+        (format!("http://{}", port.addr()), "Connection refused"),
         (socket, "No such file"),
     ] {
         for h2c in [&[][..], &["--upstream-h2c"]] {
@@ -102,37 +105,103 @@ async fn nonsense_from_the_service_is_a_502() {
     }
 }
 
-/// A service closes a kept connection just when the next request is sent on it.
+/// The next request on a connection, whose body is `x` or empty: its path.
+async fn next_path(tcp: &mut TcpStream) -> Option<String> {
+    let mut bytes = Vec::new();
+    let is_whole = |bytes: &[u8]| match bytes.starts_with(b"POST") {
+        true => bytes.ends_with(b"\r\n\r\nx"),
+        false => bytes.ends_with(b"\r\n\r\n"),
+    };
+    while !is_whole(&bytes) {
+        bytes.push(tcp.read_u8().await.ok()?);
+    }
+    let text = String::from_utf8(bytes).expect("text");
+    text.split(' ').nth(1).map(str::to_owned)
+}
+
+/// A service closes a kept connection just when the next request is sent on it. Whether one is kept by
+/// then is the pool's to say, so requests are sent until that has happened.
 #[tokio::test]
 async fn a_get_on_a_connection_that_the_service_closed_is_sent_again() {
     let scene = Scene::new();
     let listener = loopback();
     let upstream = format!("http://{}", listener.local_addr().unwrap());
-    let (accepted, mut connections) = tokio::sync::mpsc::unbounded_channel();
+    let arrived: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = arrived.clone();
     tokio::spawn(async move {
         while let Ok((mut tcp, _)) = listener.accept().await {
-            let _ = accepted.send(());
+            let arrived = kept.clone();
             tokio::spawn(async move {
-                let _ = tcp.read(&mut [0; 4096]).await;
-                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-                let _ = tcp.write_all(answer.as_bytes()).await;
-                // The next request is read and not answered.
-                let _ = tcp.read(&mut [0; 4096]).await;
+                let mut is_first = true;
+                while let Some(path) = next_path(&mut tcp).await {
+                    let is_again = arrived.lock().unwrap().contains(&path);
+                    arrived.lock().unwrap().push(path);
+                    // The first request of a connection is answered, and one that is sent again.
+                    if !is_first && !is_again {
+                        return;
+                    }
+                    is_first = false;
+                    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    let _ = tcp.write_all(answer.as_bytes()).await;
+                }
             });
         }
     });
     let ingress = start(&scene, &upstream, &[]).await;
     let mut client = scene.connect(&ingress, Alpn::Http2).await;
     let token = scene.session_bound();
-    for _ in 0..4 {
-        let request = client.proved(&scene.agent, &token);
-        assert_eq!(client.get(request).await.text, "ok");
+    let times = |path: &str| {
+        let arrived = arrived.lock().unwrap();
+        arrived.iter().filter(|found| *found == path).count()
+    };
+    within(async {
+        let (mut number, mut sent_again) = (0, 0);
+        while sent_again < 3 {
+            let path = format!("/get/{number}");
+            let request = client.proved(&scene.agent, &token).uri(&path);
+            assert_eq!(client.get(request).await.text, "ok");
+            assert!((1..=2).contains(&times(&path)), "{path}");
+            sent_again += times(&path) - 1;
+            number += 1;
+        }
+        // A request that may have been processed is not.
+        for number in 0.. {
+            let path = format!("/post/{number}");
+            let request = client.proved(&scene.agent, &token).uri(&path);
+            let status = client.post(request, "x").await.status;
+            assert_eq!(times(&path), 1, "{path}: {status}");
+            if status == StatusCode::BAD_GATEWAY {
+                return;
+            }
+            assert_eq!(status, StatusCode::OK);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_closed_when_it_was_idle_for_the_limit() {
+    let scene = Scene::new();
+    let listener = loopback();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let ended = ended.clone();
+            tokio::spawn(async move {
+                next_path(&mut tcp).await;
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                let _ = tcp.write_all(answer.as_bytes()).await;
+                let _ = ended.send(next_path(&mut tcp).await);
+            });
+        }
+    });
+    let idle = ["--upstream-idle-timeout", "100ms"];
+    let ingress = start(&scene, &upstream, &idle).await;
+    for _ in 0..2 {
+        assert_eq!(get(&scene, &ingress).await.text, "ok");
+        assert_eq!(within(ends.recv()).await, Some(None), "no other request");
     }
-    assert_eq!(connections.len(), 4);
-    // A request that may have been processed is not.
-    let request = client.proved(&scene.agent, &token);
-    assert_eq!(client.post(request, "x").await.status, 502);
-    while connections.try_recv().is_ok() {}
 }
 
 #[tokio::test]

@@ -64,12 +64,14 @@ async fn an_allowed_origin_cannot_redirect_to_one_with_a_source() {
     }
     assert_eq!(scene.target.arrived().len(), 0);
     // Its own redirects are its own affair.
-    let location = format!("X-Location: https://{target}/y");
+    let to_itself = format!("https://{target}/y?a=%2F");
+    let location = format!("X-Location: {to_itself}");
     let url = format!("{}/x", scene.target.origin());
-    assert_eq!(
-        ask(&scene.egress, "GET", &url, &[&location]).await.status,
-        307
-    );
+    let answer = ask(&scene.egress, "GET", &url, &[&location]).await;
+    assert_eq!(answer.status, 307);
+    // As it came, for the agent to follow.
+    let field = format!("location: {to_itself}\r\n");
+    assert!(answer.text.contains(&field), "{}", answer.text);
     // And to an origin without a source anybody may redirect.
     let location = format!("X-Location: https://{hostile}/y");
     assert_eq!(

@@ -2,6 +2,8 @@
 
 use std::env::VarError;
 
+use bowline_testkit::net::ClosedPort;
+
 use super::*;
 
 /// The proxy's URL in the rows; `{P}` stands for it.
@@ -180,9 +182,8 @@ fn curl_goes_through(row: &Row) -> bool {
     let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     proxy.set_nonblocking(true).unwrap();
     let url = format!("http://{}", proxy.local_addr().unwrap());
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let direct = format!("::127.0.0.1:{}", closed.local_addr().unwrap().port());
-    drop(closed);
+    let closed = ClosedPort::new();
+    let direct = format!("::127.0.0.1:{}", closed.addr().port());
     let mut curl = std::process::Command::new("curl");
     curl.env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default());

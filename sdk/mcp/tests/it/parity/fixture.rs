@@ -22,6 +22,7 @@ use rmcp::transport::streamable_http_client::{
 use rmcp::{ClientLifecycleMode, ClientServiceExt};
 use serde_json::{Value, json};
 
+use super::Verdict;
 use super::outcome::{ErrorText, of_error};
 use crate::scripted::{JSON, Scripted, Seen, respond, soon};
 
@@ -47,9 +48,21 @@ pub(super) enum Action {
     Listen,
     /// A call after the server has seen so many GETs, and a while for there to be more.
     CallAfterGets(usize),
+    /// The same until there are more.
+    CallUntilMoreGets(usize),
     /// A call that the server leaves unanswered, until it fails or the server has seen so many
     /// GETs.
     CallUntilGets(usize),
+}
+
+impl Action {
+    /// The same for the stock client, if it asks for streams for as long as a session lasts.
+    pub(super) fn of_one_that_goes_on(self, verdict: Verdict) -> Self {
+        match (self, verdict) {
+            (Self::CallAfterGets(count), Verdict::Better { .. }) => Self::CallUntilMoreGets(count),
+            (other, _) => other,
+        }
+    }
 }
 
 /// The response to a request, by its name in the log; `None` for the response of the protocol.
@@ -250,8 +263,11 @@ async fn run_action<E: ErrorText>(
             soon(subscription.cancel()).await.unwrap();
             format!("notified: {notified}")
         }
-        Action::CallAfterGets(count) => {
+        Action::CallAfterGets(count) | Action::CallUntilMoreGets(count) => {
             until(|| server.gets() >= count).await;
+            if matches!(act, Action::CallUntilMoreGets(_)) {
+                until(|| server.gets() > count).await;
+            }
             for _ in 0..20 {
                 let called = of_call::<E>(soon(agent.call_tool(call())).await.map(drop));
                 assert_eq!(called, "answered");

@@ -1,6 +1,8 @@
 //! With a real Redis: `cargo test -p bowline-server --features redis redis -- --ignored`.
 
-use bowline_testkit::net::free_port;
+use std::net::SocketAddr;
+
+use bowline_testkit::net::{free_address, free_port};
 use bowline_testkit::peers::Redis;
 use bowline_testkit::pki::{KeyKind, Pki};
 
@@ -20,6 +22,12 @@ async fn reachable(store: &RedisReplayStore, wanted: bool) {
         }
     };
     timeout(HANG, there).await.expect("it stays as it is");
+}
+
+/// One that listens there too.
+fn redis_at(at: SocketAddr) -> Redis {
+    let (ip, port) = (at.ip().to_string(), at.port().to_string());
+    Redis::start(&["--bind", &ip, "--port", &port])
 }
 
 fn builder(redis: &Redis) -> RedisReplayStoreBuilder {
@@ -203,10 +211,9 @@ async fn a_password_is_needed_where_redis_has_one_and_must_be_right() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_user_with_only_the_rights_that_the_error_names_suffices() {
-    let redis = Redis::start(&["--port", &free_port().to_string()]);
-    let port = redis.command(&["CONFIG", "GET", "port"]);
-    let port = port.lines().nth(1).unwrap().to_owned();
-    let url = format!("redis://node:sesame@127.0.0.1:{port}");
+    let at = free_address();
+    let redis = redis_at(at);
+    let url = format!("redis://node:sesame@{at}");
     let start = async || {
         let server = RedisServer::new(&url).unwrap();
         RedisReplayStore::builder(server, secrets(&[1]))
@@ -344,9 +351,9 @@ async fn a_redis_that_comes_later_is_found_without_a_restart() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn after_a_failover_only_what_was_not_replicated_is_forgotten() {
-    let port = free_port().to_string();
-    let mut primary = Redis::start(&["--port", &port]);
-    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
+    let at = free_address();
+    let mut primary = redis_at(at);
+    let replica = Redis::start(&["--replicaof", &at.ip().to_string(), &at.port().to_string()]);
     let linked = async {
         while !replica
             .command(&["INFO", "replication"])
@@ -383,13 +390,11 @@ async fn after_a_failover_only_what_was_not_replicated_is_forgotten() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_replica_is_not_used() {
-    let port = free_port().to_string();
-    let redis = Redis::start(&["--port", &port]);
+    let redis = redis_at(free_address());
     let store = store(&redis).await;
-    let other = Redis::start(&["--port", &free_port().to_string()]);
-    let other_port = other.command(&["CONFIG", "GET", "port"]);
-    let other_port = other_port.lines().nth(1).unwrap();
-    redis.command(&["REPLICAOF", "127.0.0.1", other_port]);
+    let at = free_address();
+    let _other = redis_at(at);
+    redis.command(&["REPLICAOF", &at.ip().to_string(), &at.port().to_string()]);
     assert_eq!(insert(&store, "1").await, Insertion::Unavailable);
     reachable(&store, false).await;
     redis.command(&["REPLICAOF", "NO", "ONE"]);
