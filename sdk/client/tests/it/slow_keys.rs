@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::fixture::raw_server::{RawConnection, RawServer};
 use crate::fixture::slow_key::{Gate, GatedKey, soon};
 use crate::fixture::{Fixture, fetch, ok};
-use bowline_http_client::{Client, ErrorKind, Identity, Step, Timeouts};
+use bowline_http_client::{Client, ErrorKind, Identity, Limits, Step, Timeouts};
 use bowline_testkit::peers::CyclingOptions;
 use bowline_testkit::tls::Alpn;
 use rustls::sign::{Signer, SigningKey};
@@ -104,14 +104,15 @@ async fn a_request_that_waits_for_a_signature_takes_a_proved_connection_that_com
     let server = RawServer::alpn(&fixture.pki, Alpn::Http1).await;
     let url = server.origin();
     let (gate, identity) = gated(&fixture);
-    let client = fixture.builder().identity(identity).build().unwrap();
+    let mut limits = Limits::default();
+    // A connection comes back some time after its response has ended: nothing else is opened meanwhile.
+    limits.per_origin = 2;
+    let builder = fixture.builder().identity(identity).limits(limits);
+    let client = builder.build().unwrap();
     let (known, other) = (fixture.token("known"), fixture.token("other"));
 
-    let first = spawn(&client, &url, &known);
-    let mut proved = soon(server.accept()).await;
-    soon(serve(&mut proved)).await;
-    soon(first).await.unwrap();
     let busy = spawn(&client, &url, &known);
+    let mut proved = soon(server.accept()).await;
     soon(proved.read()).await;
     let elsewhere = spawn(&client, &url, &other);
     let mut unproved = soon(server.accept()).await;
@@ -138,7 +139,9 @@ async fn a_request_that_waits_for_a_signature_takes_a_proved_connection_that_com
     soon(signed).await;
     let one = spawn(&client, &url, &known);
     let two = spawn(&client, &url, &known);
-    soon(async { tokio::join!(serve(&mut proved), serve(&mut unproved)) }).await;
+    soon(async { tokio::join!(proved.read(), unproved.read()) }).await;
+    proved.answer().await;
+    unproved.answer().await;
     soon(one).await.unwrap();
     soon(two).await.unwrap();
     let totals = client.stats().totals;

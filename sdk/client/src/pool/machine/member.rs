@@ -138,7 +138,7 @@ impl Member {
     pub(super) fn plan(&mut self, habit: Habit, lead: Duration) {
         self.replace_at = self.foreseen(habit).map(|end| {
             let life = end.saturating_duration_since(self.opened_at);
-            let early = lead + self.share(lead.max(life / 20));
+            let early = lead + self.share((lead / 2).max(life / 20));
             self.opened_at + life.saturating_sub(early).max(life / 2)
         });
         self.tell_expiry_at = self.expires.map(|end| {
@@ -175,7 +175,7 @@ impl Member {
         if self.requests < most.div_ceil(2) {
             return false;
         }
-        let early = (lead + self.share(lead)).as_secs_f64();
+        let early = (lead + self.share(lead / 2)).as_secs_f64();
         // At the rate at which they come now: it may have been a spare one for a long time.
         let (since, before) = self.steady;
         let came = (self.requests - before) as f64;
