@@ -118,7 +118,7 @@ beside-nginx *options:
 
 # 100,000 requests over connections that are cut, replaced ahead and refused: no proof on a wrong connection, none lost.
 chaos:
-    BOWLINE_REQUESTS=100000 cargo test -p bowline-http-client --test chaos -- --nocapture
+    TEST_REQUESTS=100000 cargo test -p bowline-http-client --test chaos -- --nocapture
 
 # Ten agents and two egresses on one refresh token, for a minute: one refresh for each access token, none lost.
 seeds:
@@ -127,7 +127,7 @@ seeds:
 # 100,000 requests with DPoP at two ingresses, while the Redis that they share is restarted twice. Needs `redis-server`.
 redis-restarts:
     mkdir -p docs/evidence
-    BOWLINE_REQUESTS=100000 BOWLINE_EVIDENCE="{{ justfile_directory() }}/target/redis-restarts.md" \
+    TEST_REQUESTS=100000 BOWLINE_EVIDENCE="{{ justfile_directory() }}/target/redis-restarts.md" \
         cargo test -p bowline-cli --test it nodes::restarts -- --ignored --nocapture
     { printf '# Redis restarted twice under load\n\n`just redis-restarts` on %s, %s cores, %s, a debug build.\n\n' \
         "$(date -u +%F)" "$(nproc)" "$(redis-server --version | cut -d' ' -f1-3)"; cat target/redis-restarts.md; } > docs/evidence/redis-restarts.md
@@ -136,7 +136,7 @@ redis-restarts:
 # certificates are replaced at both ends. Needs `haproxy`.
 soak:
     mkdir -p docs/evidence
-    BOWLINE_REQUESTS=200000 BOWLINE_SOAK_SUMMARY="{{ justfile_directory() }}/target/soak.md" \
+    TEST_REQUESTS=200000 BOWLINE_SOAK_SUMMARY="{{ justfile_directory() }}/target/soak.md" \
         cargo test -p bowline-cli --test it soak -- --ignored --nocapture
     { printf '# Ingresses restarted behind HAProxy\n\n`just soak` on %s, %s cores, a debug build.\n\n' "$(date -u +%F)" "$(nproc)"; \
         cat target/soak.md; } > docs/evidence/soak.md

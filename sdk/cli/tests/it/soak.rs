@@ -163,7 +163,7 @@ impl Memory {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs haproxy"]
 async fn ingresses_are_restarted_and_certificates_replaced_under_load_and_no_request_fails() {
-    let requests = std::env::var("BOWLINE_REQUESTS").map_or(4000, |text| text.parse().unwrap());
+    let requests = std::env::var("TEST_REQUESTS").map_or(4000, |text| text.parse().unwrap());
     let scene = Scene::new();
     scene
         .pki

@@ -32,7 +32,7 @@ use tokio::sync::{Barrier, RwLock};
 use crate::signature_audit::SignatureAudit;
 
 const TASKS: u64 = 16;
-/// Of each run. `BOWLINE_REQUESTS=n` sends n.
+/// Of each run. `TEST_REQUESTS=n` sends n.
 const REQUESTS: u64 = 10_000;
 /// How often all tasks stop until every connection has been closed as idle.
 const PAUSES: u64 = 5;
@@ -83,7 +83,7 @@ async fn under_any_churn_every_request_is_counted_and_every_proof_is_on_its_conn
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(now | 1);
-    let requests = std::env::var("BOWLINE_REQUESTS")
+    let requests = std::env::var("TEST_REQUESTS")
         .ok()
         .and_then(|requests| requests.parse::<u64>().ok())
         .unwrap_or(REQUESTS)

@@ -60,7 +60,7 @@ impl Counts {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server"]
 async fn no_replay_passes_while_redis_is_restarted_twice() {
-    let total = std::env::var("BOWLINE_REQUESTS");
+    let total = std::env::var("TEST_REQUESTS");
     let total: usize = total.map_or(3_000, |total| total.parse().expect("a number"));
     let mut pair = Pair::start(&["--appendonly", "yes", "--appendfsync", "everysec"], &[]).await;
     let counts = Arc::new(Counts::default());
