@@ -42,7 +42,7 @@ pub struct TokenFileOptions {
     pub interval: Duration,
     /// Where the time comes from.
     pub clock: Clock,
-    /// Hears what happens. Default: nobody.
+    /// Gets each [`Event`](crate::Event). Default: none.
     pub observer: Option<Arc<dyn Observer>>,
 }
 

@@ -65,7 +65,7 @@ impl Reason {
     }
 }
 
-/// Whom a source tells, if anybody.
+/// The observer of a source, if it has one.
 #[derive(Clone, Default)]
 pub(crate) struct Observed(pub(crate) Option<Arc<dyn Observer>>);
 

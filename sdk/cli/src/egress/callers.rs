@@ -49,7 +49,7 @@ impl fmt::Display for Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     User(Uid),
-    /// The kernel does not say it: somebody who has shown what callers must show.
+    /// The kernel does not say it: a caller that has shown the credential of `run`, or a certificate.
     Unknown,
 }
 

@@ -34,8 +34,8 @@ pub(crate) struct TlsOptions {
     /// Its private key, PEM; others must not be able to read it
     #[arg(long, value_name = "FILE")]
     listen_key: Option<PathBuf>,
-    /// The authorities of callers' certificates, PEM: whoever has a certificate of theirs can send
-    /// requests with this identity
+    /// The authorities of callers' certificates, PEM: every client with a certificate of theirs
+    /// can send requests with this identity
     #[arg(long, value_name = "FILE")]
     listen_client_ca: Option<PathBuf>,
     /// The only callers among them that can, by their certificate: its thumbprint, SPIFFE ID, or
@@ -192,7 +192,7 @@ fn listed(names: &[String]) -> Result<Vec<HostPort>, Failure> {
 /// Who may call a listener that ends TLS, and by which names.
 #[derive(Default)]
 pub(crate) struct Certified {
-    /// Empty: whoever has a certificate that verifies.
+    /// Empty: every client whose certificate verifies.
     clients: Vec<ProxyName>,
     names: Vec<HostPort>,
 }

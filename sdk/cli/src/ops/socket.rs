@@ -1,5 +1,4 @@
-//! A Unix socket that its owner alone can connect to, or whoever its mode names, from its first moment
-//! on.
+//! A Unix socket that has its mode from its first moment on: with 0600 only its owner can connect.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -8,6 +7,8 @@ use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
+
+use crate::values::folder_of;
 
 /// Binds it with mode 0600. `bind` itself goes by the process's umask, so the socket is made in a
 /// folder that others cannot enter, and moved out of it when its mode is right.
@@ -50,12 +51,8 @@ struct Private(PathBuf);
 
 impl Private {
     fn new(beside: &Path) -> io::Result<Self> {
-        let folder = match beside.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
         // Short: the path of a socket has about 100 bytes.
-        let folder = folder.join(format!(".{}", std::process::id()));
+        let folder = folder_of(beside).join(format!(".{}", std::process::id()));
         let create = || DirBuilder::new().mode(0o700).create(&folder);
         match create() {
             // A process of the same number was killed here: in a container that is every former one.

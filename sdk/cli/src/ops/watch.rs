@@ -103,11 +103,8 @@ async fn look(files: Vec<File>) -> Vec<File> {
 }
 
 fn differ(now: &[File], former: &[File]) -> bool {
-    let digests = |files: &[File]| -> Vec<_> {
-        let digests = files.iter().map(|file| file.digest.clone());
-        digests.collect()
-    };
-    digests(now) != digests(former)
+    let former = former.iter().map(|file| &file.digest);
+    now.iter().map(|file| &file.digest).ne(former)
 }
 
 impl File {

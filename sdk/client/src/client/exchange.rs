@@ -168,21 +168,14 @@ impl Exchange<'_> {
                 body = self.never_written(checkout, body, attempts)?;
                 continue;
             };
+            let is_shared = matches!(bound, Bound::Shared(_));
             let attached = match bound {
                 Bound::Attached(attachment) => Some(attachment),
-                Bound::Pending(attachment) => {
-                    let attachment = attachment.await?;
-                    // Signing takes its time: the connection may have ended meanwhile, and its
-                    // proof with it.
-                    if checkout.is_closed() {
-                        body = self.never_written(checkout, body, attempts)?;
-                        continue;
-                    }
-                    Some(attachment)
-                }
-                Bound::Shared(attachment) => {
-                    let proved = Box::pin(self.prove_or_switch(&checkout, attachment));
+                Bound::Pending(proof) | Bound::Shared(proof) => {
+                    let proved = Box::pin(self.prove_or_switch(&checkout, proof, is_shared));
                     match proved.await? {
+                        // Signing takes its time: the connection may have ended meanwhile, and its
+                        // proof with it.
                         Proved::Here(_) if checkout.is_closed() => {
                             body = self.never_written(checkout, body, attempts)?;
                             continue;
@@ -256,21 +249,21 @@ impl Exchange<'_> {
 
     /// Waits for the proof that is being signed for this connection, which with a key in an HSM takes
     /// as long as hundreds of requests. On HTTP/1.1 another connection that has one may come free
-    /// before that.
+    /// before that, if the proof is not for this request alone.
     async fn prove_or_switch(
         &self,
         checkout: &Checkout,
-        attachment: BoxFuture<'static, Result<Attachment, Error>>,
+        proof: BoxFuture<'static, Result<Attachment, Error>>,
+        is_shared: bool,
     ) -> Result<Proved, Error> {
-        let Some(token) = &self.plan.token else {
-            return attachment.await.map(Proved::Here);
-        };
         let pool = &self.client.pool;
-        let Some(elsewhere) = pool.seek(checkout, token, self.plan.resend()) else {
-            return attachment.await.map(Proved::Here);
+        let token = self.plan.token.as_ref().filter(|_| is_shared);
+        let elsewhere = token.and_then(|token| pool.seek(checkout, token, self.plan.resend()));
+        let Some(elsewhere) = elsewhere else {
+            return proof.await.map(Proved::Here);
         };
-        match select(attachment, elsewhere).await {
-            Either::Left((attachment, _)) => attachment.map(Proved::Here),
+        match select(proof, elsewhere).await {
+            Either::Left((proof, _)) => proof.map(Proved::Here),
             Either::Right((other, _)) => Ok(Proved::Elsewhere(other)),
         }
     }

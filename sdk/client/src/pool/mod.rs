@@ -52,7 +52,7 @@ struct State {
     /// Reused between events, so that a warm request allocates nothing here.
     actions: Vec<Action>,
     destinations: Destinations,
-    live: HashMap<ConnectionId, Live, lru::DefaultHasher>,
+    live: Connections,
     waiters: HashMap<WaiterId, Waiter>,
     /// In order of arrival.
     seekers: Vec<Seeker>,
@@ -63,6 +63,8 @@ struct State {
     /// When the reaper will come next; `None` before there is anything to reap.
     reaps_at: Option<Instant>,
 }
+
+type Connections = HashMap<ConnectionId, Live, lru::DefaultHasher>;
 
 /// The sending half of what a waiting request gets.
 type Waiter = oneshot::Sender<Result<Checkout, Error>>;
@@ -352,10 +354,7 @@ impl State {
         resend: Resend,
     ) -> (Pick, Deferred) {
         let live = &self.live;
-        let holds = |id| {
-            let connection = token.and_then(|token| Some((token, live.get(&id)?)));
-            connection.is_some_and(|(token, live)| live.connection.bound.holds(token))
-        };
+        let holds = |id| token.is_some_and(|token| holds(live, id, token));
         let wanted = machine::Event::Wanted(waiter, resend);
         let actions = &mut self.actions;
         self.machine.handle(now, key, wanted, holds, actions);
@@ -386,6 +385,12 @@ impl State {
         self.ahead.never_used += u64::from(is_unused);
         live
     }
+}
+
+/// Whether a request with this token would be written there without a new signature.
+fn holds(live: &Connections, id: ConnectionId, token: &AccessToken) -> bool {
+    let live = live.get(&id);
+    live.is_some_and(|live| live.connection.bound.holds(token))
 }
 
 /// What a request that wants a connection gets.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::checkout::Checkout;
 use super::machine::{Event, KeyId, Resend, WaiterId};
-use super::{Pool, State};
+use super::{Pool, State, holds};
 use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::error::Error;
 
@@ -65,7 +65,10 @@ impl Pool {
         };
         let now = Instant::now();
         // One may have come free since this request got its own.
-        match state.machine.serves(now, key, |id| state.holds(id, token)) {
+        match state
+            .machine
+            .serves(now, key, |id| holds(&state.live, id, token))
+        {
             true => state.serve(now, seeker),
             false => state.seekers.push(seeker),
         }
@@ -87,7 +90,7 @@ impl State {
         let first = self
             .seekers
             .iter()
-            .position(|seeker| seeker.key == key && self.holds(id, &seeker.token));
+            .position(|seeker| seeker.key == key && holds(&self.live, id, &seeker.token));
         if let Some(first) = first {
             let seeker = self.seekers.remove(first);
             self.serve(now, seeker);
@@ -96,19 +99,10 @@ impl State {
 
     fn serve(&mut self, now: Instant, seeker: Seeker) {
         let live = &self.live;
-        let holds = |id| {
-            let live = live.get(&id);
-            live.is_some_and(|live| live.connection.bound.holds(&seeker.token))
-        };
+        let holds = |id| holds(live, id, &seeker.token);
         let wanted = Event::Wanted(seeker.waiter, seeker.resend);
         let actions = &mut self.actions;
         self.machine.handle(now, seeker.key, wanted, holds, actions);
-    }
-
-    /// Whether a request with this token would be written there without a new signature.
-    pub(super) fn holds(&self, id: ConnectionId, token: &AccessToken) -> bool {
-        let live = self.live.get(&id);
-        live.is_some_and(|live| live.connection.bound.holds(token))
     }
 }
 

@@ -188,9 +188,9 @@ impl<F: Clone> CacheState<F> {
         let mut is_new = false;
         match issued {
             Ok(cached) => {
-                let token = cached.token.clone();
+                let former = entry.cached.as_ref();
+                is_new = former.is_none_or(|former| former.token != cached.token);
                 let before = entry.cached.replace(cached);
-                is_new = before.as_ref().is_none_or(|before| before.token != token);
                 entry.failure = None;
                 // It came to its end, so the resource took it.
                 if before.is_some_and(|before| !before.is_counted) {

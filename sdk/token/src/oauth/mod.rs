@@ -260,7 +260,7 @@ impl Builder {
         self
     }
 
-    /// Hears what happens at the source, and at each of [`Exchanges`]. Default: nobody.
+    /// Gets each [`Event`](crate::Event) of the source, and of each of [`Exchanges`]. Default: none.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observed = Observed(Some(observer));

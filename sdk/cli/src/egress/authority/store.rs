@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::AuthorityError;
 use super::pair::Pair;
 use crate::pem_text;
+use crate::values::folder_of;
 
 const ROOTS: &str = "root.pem";
 const PREFIX: &str = "pair-";
@@ -51,10 +52,7 @@ impl Store {
         if !is_missing {
             return Self::open_own(dir).map(drop);
         }
-        let parent = match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = folder_of(dir);
         match fs::metadata(parent) {
             Ok(found) if found.is_dir() => Ok(()),
             _ => Err(AuthorityError::new(format!(

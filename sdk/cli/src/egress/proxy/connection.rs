@@ -1,4 +1,5 @@
-//! An agent's connection: it is served until one of the ends has enough of it.
+//! An agent's connection: it is served until the agent, its caller's certificate, a limit or the end of
+//! the process ends it.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -2,16 +2,15 @@
 //! before the first bytes.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 /// The requests of one connection.
-pub(super) struct Activity(watch::Sender<Requests>);
+pub(super) struct Activity(Mutex<Requests>);
 
 #[derive(Clone, Copy)]
 struct Requests {
@@ -22,7 +21,7 @@ struct Requests {
 
 impl Activity {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(watch::Sender::new(Requests {
+        Arc::new(Self(Mutex::new(Requests {
             open: 0,
             idle_since: Instant::now(),
         })))
@@ -30,26 +29,28 @@ impl Activity {
 
     /// A request has begun.
     pub(super) fn begin(self: &Arc<Self>) -> Open {
-        self.0.send_modify(|requests| requests.open += 1);
+        self.requests().open += 1;
         Open(self.clone())
     }
 
     /// Completes when there has been no request for `limit`, of which nothing before `from` counts.
+    /// No request wakes it: it looks when the limit can have passed at the earliest.
     pub(super) async fn idle(&self, from: Instant, limit: Duration) {
-        let mut changes = self.0.subscribe();
         loop {
-            let now = *changes.borrow_and_update();
-            let changed = changes.changed();
-            if now.open > 0 {
-                // `self` holds the sender, so this cannot fail.
-                let _ = changed.await;
-            } else if timeout_at(now.idle_since.max(from) + limit, changed)
-                .await
-                .is_err()
-            {
-                return;
+            let now = Instant::now();
+            let requests = *self.requests();
+            let over = requests.idle_since.max(from) + limit;
+            match requests.open {
+                0 if over <= now => return,
+                0 => sleep_until(over).await,
+                _ => sleep_until(now + limit).await,
             }
         }
+    }
+
+    /// Poisoning is ignored: the counts are valid after each change.
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,10 +66,9 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.0.send_modify(|requests| {
-            requests.open -= 1;
-            requests.idle_since = Instant::now();
-        });
+        let mut requests = self.0.requests();
+        requests.open -= 1;
+        requests.idle_since = Instant::now();
     }
 }
 
