@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bowline_proof::AccessToken;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, select};
 use http::{Request, Response, request};
@@ -23,11 +24,12 @@ use crate::bind::{Answered, Attachment, Bound, Learned, RequestFacts, ResponseHe
 use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, ReplayBody, ReplayHandle};
 use crate::config::HttpVersions;
 use crate::conn::facts::HttpVersion;
+use crate::conn::identities::IdentityConfig;
 use crate::conn::live::Connection;
 use crate::conn::unprocessed::Unprocessed;
 use crate::error::{BoxError, Error, ErrorKind, Step};
 use crate::observe::ConnectionUse;
-use crate::pool::{Checkout, Persistence, WriteError};
+use crate::pool::{Checkout, Persistence, WhileSigning, WriteError};
 
 /// How often a request may be refused unprocessed before it fails. The end of a connection that had
 /// carried other requests does not count here, but against [`MAX_ENDS`].
@@ -125,9 +127,19 @@ impl Attempts {
 
 /// Where a request goes that waited for a proof.
 enum Proved {
-    Here(Attachment),
-    /// To this connection, which has one.
+    /// To the connection that the proof is for.
+    Here(Checkout, Attachment),
+    /// To this connection, which may have one.
     Elsewhere(Checkout),
+}
+
+/// A request whose proof is being signed.
+struct Proving<'a> {
+    /// The connection that it was given.
+    own: Checkout,
+    proof: BoxFuture<'static, Result<Attachment, Error>>,
+    identity: &'a Arc<IdentityConfig>,
+    while_signing: WhileSigning,
 }
 
 /// What became of a request that was not answered, or was not written.
@@ -149,6 +161,8 @@ impl Exchange<'_> {
         let token = plan.token.as_ref();
         let identity = client.identities.for_request(token, plan.certificate)?;
         let mut switched = None;
+        // Once: a request must not wait for one signature after the other.
+        let mut while_signing = WhileSigning::Share;
         loop {
             let mut checkout = match switched.take() {
                 Some(checkout) => checkout,
@@ -172,17 +186,26 @@ impl Exchange<'_> {
             let attached = match bound {
                 Bound::Attached(attachment) => Some(attachment),
                 Bound::Pending(proof) | Bound::Shared(proof) => {
-                    let proved = Box::pin(self.prove_or_switch(&checkout, proof, is_shared));
-                    match proved.await? {
+                    let token = token.filter(|_| is_shared);
+                    let proving = Proving {
+                        own: checkout,
+                        proof,
+                        identity: &identity,
+                        while_signing,
+                    };
+                    while_signing = WhileSigning::Keep;
+                    match Box::pin(self.prove_or_switch(proving, token)).await? {
                         // Signing takes its time: the connection may have ended meanwhile, and its
                         // proof with it.
-                        Proved::Here(_) if checkout.is_closed() => {
-                            body = self.never_written(checkout, body, attempts)?;
+                        Proved::Here(own, _) if own.is_closed() => {
+                            body = self.never_written(own, body, attempts)?;
                             continue;
                         }
-                        Proved::Here(attachment) => Some(attachment),
+                        Proved::Here(own, attachment) => {
+                            checkout = own;
+                            Some(attachment)
+                        }
                         Proved::Elsewhere(other) => {
-                            checkout.release();
                             switched = Some(other);
                             continue;
                         }
@@ -249,22 +272,44 @@ impl Exchange<'_> {
 
     /// Waits for the proof that is being signed for this connection, which with a key in an HSM takes
     /// as long as hundreds of requests. On HTTP/1.1 another connection that has one may come free
-    /// before that, if the proof is not for this request alone.
+    /// before that; `token` is given if the proof is not for this request alone.
     async fn prove_or_switch(
         &self,
-        checkout: &Checkout,
-        proof: BoxFuture<'static, Result<Attachment, Error>>,
-        is_shared: bool,
+        proving: Proving<'_>,
+        token: Option<&AccessToken>,
     ) -> Result<Proved, Error> {
-        let pool = &self.client.pool;
-        let token = self.plan.token.as_ref().filter(|_| is_shared);
-        let elsewhere = token.and_then(|token| pool.seek(checkout, token, self.plan.resend()));
-        let Some(elsewhere) = elsewhere else {
-            return proof.await.map(Proved::Here);
+        let Proving {
+            own,
+            proof,
+            identity,
+            while_signing,
+        } = proving;
+        let (pool, resend) = (&self.client.pool, self.plan.resend());
+        let proved = own.facts().id();
+        let (elsewhere, own) = match token {
+            Some(token) => pool.seek(own, token, resend, while_signing),
+            None => (None, Some(own)),
         };
-        match select(proof, elsewhere).await {
-            Either::Left((proof, _)) => proof.map(Proved::Here),
-            Either::Right((other, _)) => Ok(Proved::Elsewhere(other)),
+        let attachment = match elsewhere {
+            Some(elsewhere) => match select(proof, elsewhere).await {
+                Either::Left((proof, _)) => proof?,
+                Either::Right((other, _)) => {
+                    own.into_iter().for_each(Checkout::release);
+                    return Ok(Proved::Elsewhere(other));
+                }
+            },
+            None => proof.await?,
+        };
+        if let Some(own) = own {
+            return Ok(Proved::Here(own, attachment));
+        }
+        // Others had the connection meanwhile. If it is free, the pool gives this one, because it holds
+        // the proof.
+        let origin = &self.plan.origin;
+        let picked = pool.pick(origin, identity, token, resend).await?;
+        match picked.facts().id() == proved {
+            true => Ok(Proved::Here(picked, attachment)),
+            false => Ok(Proved::Elsewhere(picked)),
         }
     }
 

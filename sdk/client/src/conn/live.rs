@@ -197,6 +197,11 @@ impl Connection {
         self.report(self.close_report.head_seen());
     }
 
+    /// Whether it has carried no request yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
+    }
+
     /// The connection takes no more requests.
     pub(crate) fn ended(&self, seen: CloseReason) {
         self.report(self.close_report.ended(seen));

@@ -8,9 +8,10 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::Pool;
-use super::machine::KeyId;
+use super::machine::{KeyId, Use};
 use crate::body::ReplayBody;
 use crate::conn::facts::{ConnectionFacts, HttpVersion};
 use crate::conn::frames::ASSUMED_STREAMS;
@@ -33,6 +34,8 @@ pub(crate) struct Checkout {
     /// How long the peer keeps the connection once it is idle (`Keep-Alive: timeout`).
     keep_alive: Option<Duration>,
     body_sent: bool,
+    /// When its request was written.
+    written: Option<Instant>,
     /// The number of its request on the connection.
     number: u64,
     /// The pool knew how many requests the connection takes.
@@ -98,6 +101,7 @@ impl Checkout {
             phase: Phase::Untouched,
             keep_alive: None,
             body_sent: false,
+            written: None,
             number: 0,
             was_limit_known,
         }
@@ -121,7 +125,7 @@ impl Checkout {
 
     /// Whether it has carried no request yet.
     pub(crate) fn is_new(&self) -> bool {
-        self.connection.requests.load(Ordering::Relaxed) == 0
+        self.connection.is_new()
     }
 
     pub(super) fn key(&self) -> KeyId {
@@ -146,6 +150,7 @@ impl Checkout {
         // Neither keeps the sender while it waits: see `ParkedSender`.
         let sent = match self.sender.take() {
             Some(Sender::H1(mut sender)) => {
+                self.written = Some(Instant::now());
                 self.connection.head_pending();
                 let response = sender.try_send_request(request);
                 self.connection.parked.park(sender);
@@ -234,7 +239,13 @@ impl Checkout {
     fn give_back(&mut self, sender: Option<Sender>) {
         let sender = match sender {
             _ if self.connection.facts.http() == HttpVersion::H2 => {
-                self.pool.release(self.key, &self.connection, None, None);
+                let made = match self.phase {
+                    Phase::Untouched => Use::None,
+                    _ => Use::Stream,
+                };
+                let now = Instant::now();
+                self.pool
+                    .release(now, self.key, &self.connection, None, made);
                 return;
             }
             Some(Sender::H1(sender)) => Some(sender),
@@ -251,9 +262,18 @@ impl Checkout {
 
     fn give_back_h1(&self, mut sender: http1::SendRequest<ReplayBody>) {
         let (pool, key) = (self.pool.clone(), self.key);
-        let (connection, keep_alive) = (self.connection.clone(), self.keep_alive);
+        let connection = self.connection.clone();
+        let (written, keep_alive) = (self.written, self.keep_alive);
+        let made = move |now: Instant| match written {
+            Some(written) => Use::Alone {
+                took: now.saturating_duration_since(written),
+                keep_alive,
+            },
+            None => Use::None,
+        };
         if self.phase == Phase::Untouched || sender.is_ready() {
-            pool.release(key, &connection, Some(Sender::H1(sender)), keep_alive);
+            let now = Instant::now();
+            pool.release(now, key, &connection, Some(Sender::H1(sender)), made(now));
             return;
         }
         // hyper learns only when it is polled next that the response has ended; a request body may
@@ -270,7 +290,8 @@ impl Checkout {
             if sender.ready().await.is_ok()
                 && let Some(pool) = pool.upgrade()
             {
-                pool.release(key, &connection, Some(Sender::H1(sender)), keep_alive);
+                let now = Instant::now();
+                pool.release(now, key, &connection, Some(Sender::H1(sender)), made(now));
             }
         });
     }

@@ -118,9 +118,6 @@ impl State {
 
     fn check_out(&mut self, key: KeyId, id: ConnectionId, pool: &Arc<Pool>) -> Option<Checkout> {
         let live = self.live.get_mut(&id)?;
-        if std::mem::take(&mut live.is_unused_ahead) {
-            self.ahead.used += 1;
-        }
         let sender = match &live.sender {
             Some(Sender::H2(sender)) => Sender::H2(sender.clone()),
             Some(Sender::H1(_)) => live.sender.take()?,

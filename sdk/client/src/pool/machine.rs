@@ -12,6 +12,7 @@
 
 mod agenda;
 mod ahead;
+mod h1;
 mod habits;
 mod key;
 mod member;
@@ -108,6 +109,35 @@ pub(crate) enum Ending {
     Other,
 }
 
+/// What a request has made of the connection that it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Nothing was written.
+    None,
+    /// h2: a stream.
+    Stream,
+    /// h1: it had the connection to itself.
+    Alone {
+        /// For how long, from when it was written.
+        took: Duration,
+        /// How long the connection may be idle, if the peer said so (`Keep-Alive: timeout`).
+        keep_alive: Option<Duration>,
+    },
+}
+
+impl Use {
+    /// How long the connection may be idle now.
+    pub(crate) fn idle(self, limit: Duration) -> Duration {
+        match self {
+            Self::Alone {
+                keep_alive: Some(said),
+                ..
+            } => said.min(limit),
+            _ => limit,
+        }
+    }
+}
+
 /// What happened in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -130,9 +160,8 @@ pub(crate) enum Event {
     /// An h1 connection has carried its response to the end and will be free as soon as hyper has
     /// noticed: worth waiting for rather than open another. `Released` or `Closed` follows.
     Returning(ConnectionId),
-    /// A request on the connection has come to its end. h1: it can take another, and says for how
-    /// long it may be idle if the peer said so (`Keep-Alive: timeout`).
-    Released(ConnectionId, Option<Duration>),
+    /// A request on the connection has come to its end. h1: it can take another.
+    Released(ConnectionId, Use),
     /// The peer has changed how many requests the connection takes at a time.
     Streams(ConnectionId, usize),
     /// The connection takes no more requests.
@@ -207,10 +236,12 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let entry = self.keys.entry(key_id).or_default();
+        entry.demand.count(now, entry.waiting.len());
         match event {
             Event::Wanted(waiter, resend) => {
                 let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
                 let takes_stale = resend == Resend::Allowed;
+                let is_first = entry.waiting.is_empty();
                 if let Some(member) = entry.free(now, takes_stale, holds) {
                     member.assign(now);
                     actions.push(Action::Assign(key_id, member.id, waiter));
@@ -222,23 +253,29 @@ impl Machine {
                     if self.limits.ahead && (is_ending() || member.expires_soon(now)) {
                         self.open_ahead(now, key_id, actions);
                     }
+                    if is_first {
+                        return;
+                    }
+                    // Others wait for this connection.
+                    self.serve_waiting(now, key_id, actions);
                     return;
                 }
                 let has_room = self.blocked.is_empty()
                     && self.total < self.limits.in_all
                     && entry.size() < self.limits.per_key;
                 if self.limits.ahead && !takes_stale && has_room && entry.distrusts(now) {
-                    entry.opening += 1;
+                    entry.begin_opening(now);
                     self.total += 1;
                     actions.extend([Action::Open(key_id), Action::Distrust(key_id)]);
                 }
                 entry.waiting.insert(waiter, resend);
+                entry.demand.wait(now);
             }
             Event::WaiterGone(waiter) => {
                 entry.waiting.remove(&waiter);
             }
             Event::Opened(new) => {
-                entry.opening -= 1;
+                entry.end_opening();
                 entry.speaks = Some(new.http);
                 entry.ahead.opened(new.took);
                 let member = Member::new(now, &self.limits, new);
@@ -247,7 +284,7 @@ impl Machine {
                 self.idle.note(&mut entry.idle, key_id, until);
             }
             Event::OpenedAhead(new, old) => {
-                entry.opening -= 1;
+                entry.end_opening();
                 entry.speaks = Some(new.http);
                 entry.ahead.opened(new.took);
                 let is_open = entry.member(old).is_some_and(|old| old.is_open());
@@ -258,7 +295,7 @@ impl Machine {
                 self.idle.note(&mut entry.idle, key_id, until);
             }
             Event::OpenFailed => {
-                entry.opening -= 1;
+                entry.end_opening();
                 self.total -= 1;
                 // A stale connection, if there is one, is better than an error.
                 entry.assign_free(now, key_id, actions);
@@ -266,7 +303,7 @@ impl Machine {
             }
             Event::OpenAheadFailed(old) => {
                 // No request's failure: what waits for a connection gets an opening of its own.
-                entry.opening -= 1;
+                entry.end_opening();
                 self.total -= 1;
                 if let Some(old) = entry.member(old) {
                     old.succession = Succession::Failed;
@@ -294,8 +331,17 @@ impl Machine {
                     member.returning = true;
                 }
             }
-            Event::Released(id, keep_alive) => {
-                let idle = keep_alive.map_or(self.limits.idle, |said| self.limits.idle.min(said));
+            Event::Released(id, made) => {
+                match made {
+                    Use::None => {
+                        if let Some(member) = entry.member(id) {
+                            member.requests = member.requests.saturating_sub(1);
+                        }
+                    }
+                    Use::Stream => {}
+                    Use::Alone { took, .. } => entry.demand.served(took),
+                }
+                let idle = made.idle(self.limits.idle);
                 let is_open = entry.release(id, idle, now);
                 self.due.note(&mut entry.due, key_id, now + idle);
                 self.idle.note(&mut entry.idle, key_id, now + idle);
@@ -390,6 +436,12 @@ impl Machine {
         ready.any(|m| is_one(m.id))
     }
 
+    /// Whether so many requests can share one connection on HTTP/1.1 (see [`h1`]).
+    pub(crate) fn can_share(&self, key: KeyId, requests: usize) -> bool {
+        let entry = self.keys.get(&key);
+        entry.is_some_and(|entry| entry.can_share(requests))
+    }
+
     /// Whether the key has a connection whose peer allows no streams.
     pub(crate) fn has_streamless(&self, key: KeyId) -> bool {
         let members = self.keys.get(&key).map(|entry| entry.members.iter());
@@ -402,12 +454,13 @@ impl Machine {
         let Some(entry) = self.keys.get_mut(&id) else {
             return;
         };
+        entry.demand.count(now, entry.waiting.len());
         entry.plan(now, &self.limits);
         entry.retire_over_age(now);
         entry.assign_free(now, id, actions);
         self.closing += entry.close_finished(now, id, actions);
-        self.block(id);
-        self.open_what_is_missing(actions);
+        self.block(now, id);
+        self.open_what_is_missing(now, actions);
         self.open_ahead(now, id, actions);
         self.schedule(now, id);
     }
@@ -462,11 +515,11 @@ impl Machine {
     }
 
     /// Notes whether the key waits to open a connection.
-    fn block(&mut self, id: KeyId) {
+    fn block(&mut self, now: Instant, id: KeyId) {
         let Some(entry) = self.keys.get_mut(&id) else {
             return;
         };
-        let blocked = entry.wants_opening(&self.limits);
+        let blocked = entry.wants_opening(now, &self.limits);
         let before = std::mem::replace(&mut entry.blocked, blocked);
         if before != blocked {
             if let Some(before) = before {
@@ -476,15 +529,15 @@ impl Machine {
         }
     }
 
-    fn open_what_is_missing(&mut self, actions: &mut Vec<Action>) {
+    fn open_what_is_missing(&mut self, now: Instant, actions: &mut Vec<Action>) {
         while self.total < self.limits.in_all
             && let Some((_, id)) = self.blocked.first().copied()
             && let Some(entry) = self.keys.get_mut(&id)
         {
-            entry.opening += 1;
+            entry.begin_opening(now);
             self.total += 1;
             actions.push(Action::Open(id));
-            self.block(id);
+            self.block(now, id);
         }
         self.make_room(actions);
     }

@@ -34,8 +34,9 @@ pub(crate) use checkout::{Checkout, KeepAlive, Persistence, WriteError};
 use decided::Deferred;
 use destinations::Destinations;
 pub(crate) use machine::Resend;
-use machine::{Action, Ending, KeyId, Machine, WaiterId};
+use machine::{Action, Ending, KeyId, Machine, Use, WaiterId};
 use seeking::Seeker;
+pub(crate) use seeking::WhileSigning;
 
 /// The connections of a client.
 pub(crate) struct Pool {
@@ -57,6 +58,7 @@ struct State {
     /// In order of arrival.
     seekers: Vec<Seeker>,
     last_waiter: u64,
+    /// Of the connections that were opened ahead, `used` lacks those that are open.
     ahead: Ahead,
     /// The tokens in use on a connection that has just ended.
     leaving: TokensInUse,
@@ -74,8 +76,8 @@ struct Live {
     connection: Arc<Connection>,
     /// `None` while an h1 connection is checked out.
     sender: Option<Sender>,
-    /// It was opened ahead, and has carried no request yet.
-    is_unused_ahead: bool,
+    /// It was opened ahead.
+    is_ahead: bool,
 }
 
 impl Pool {
@@ -201,7 +203,10 @@ impl Pool {
             })
         });
         let learned = learned.filter(|learned| learned.ends > 0);
-        (state.ahead, learned.collect())
+        let mut ahead = state.ahead;
+        let open = state.live.values().filter(|live| live.is_ahead);
+        ahead.used += open.filter(|live| !live.connection.is_new()).count() as u64;
+        (ahead, learned.collect())
     }
 
     /// Runs an event through the machine and does what it says.
@@ -289,16 +294,15 @@ impl Pool {
         self.step(key, event, None);
     }
 
-    /// A connection has one request less. An h1 connection comes with its sender, and with how long
-    /// the peer keeps it once it is idle.
+    /// A connection has one request less, now. An h1 connection comes with its sender.
     fn release(
         self: &Arc<Self>,
+        now: Instant,
         key: KeyId,
         connection: &Connection,
         sender: Option<Sender>,
-        keep_alive: Option<Duration>,
+        made: Use,
     ) {
-        let now = Instant::now();
         let mut state = self.lock();
         if let Some(sender) = sender {
             connection.expect_end(None);
@@ -307,11 +311,10 @@ impl Pool {
                 None => return,
             }
         }
-        let event = machine::Event::Released(connection.facts.id(), keep_alive);
+        let event = machine::Event::Released(connection.facts.id(), made);
         state.handle_at(now, key, event);
         state.offer(now, key, connection.facts.id());
-        let idle = keep_alive.map_or(self.idle, |keep_alive| keep_alive.min(self.idle));
-        self.wake_reaper(&mut state, now + idle);
+        self.wake_reaper(&mut state, now + made.idle(self.idle));
         self.apply(state, None);
     }
 
@@ -381,8 +384,12 @@ impl State {
 
     fn remove(&mut self, id: ConnectionId) -> Option<Live> {
         let live = self.live.remove(&id);
-        let is_unused = live.as_ref().is_some_and(|live| live.is_unused_ahead);
-        self.ahead.never_used += u64::from(is_unused);
+        if let Some(live) = live.as_ref().filter(|live| live.is_ahead) {
+            match live.connection.is_new() {
+                true => self.ahead.never_used += 1,
+                false => self.ahead.used += 1,
+            }
+        }
         live
     }
 }

@@ -193,7 +193,7 @@ impl Pool {
             Live {
                 connection,
                 sender: Some(sender),
-                is_unused_ahead: is_ahead,
+                is_ahead,
             },
         );
     }

@@ -1,13 +1,22 @@
-//! Requests that wait for a signature on an h1 connection, and would rather have another one that
-//! holds a proof of their token.
+//! Requests that wait for a signature on an h1 connection.
 //!
-//! Such a request has a connection, so it is no waiting request to the machine, which would open
-//! another one for it:
+//! Such a request has been given a connection, so it is no waiting request to the machine, which
+//! would open another one for it. It would rather have one that holds a proof of its token:
 //!
 //! ```text
 //! request 1   A: proved, busy ------------> released
 //! request 2   B: free ---> signing (300 ms)   |            (goes on, for later requests)
 //!                   seeks, gets A <-----------+  B is released
+//! ```
+//!
+//! Where requests are short, it does not keep its connection meanwhile either. The next one begins
+//! the signature that it needs, or waits for the same one, and after one signature's time all of
+//! them are served:
+//!
+//! ```text
+//! request 1, token S   B -> signing 300 ms ------> B, 2 ms
+//! request 2, token T     B -> signing 300 ms ------> B, 2 ms
+//! request 3, token S       B -> waits for S -------> B, 2 ms
 //! ```
 
 use std::pin::Pin;
@@ -30,38 +39,54 @@ pub(super) struct Seeker {
     key: KeyId,
     token: AccessToken,
     resend: Resend,
+    /// The connection that it has given back, and that its proof is made for.
+    shares: Option<ConnectionId>,
 }
 
-/// Completes with a connection. Dropped, the request seeks no more.
+/// Completes with a connection that holds a proof. Dropped, the request seeks no more.
 pub(crate) struct Seeking {
     pool: Arc<Pool>,
     waiter: WaiterId,
     receiver: oneshot::Receiver<Result<Checkout, Error>>,
 }
 
+/// Whether a request keeps its connection while its proof for that is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhileSigning {
+    Keep,
+    /// If those that wait with it are soon served one after the other.
+    Share,
+}
+
 impl Pool {
     /// Another connection of the same origin and identity that holds a proof of this token, once one
-    /// is free. `None` on HTTP/2, where one connection serves all.
+    /// is free; and the request's own one, if that is not shared meanwhile. `None` on HTTP/2, where one
+    /// connection serves all.
     pub(crate) fn seek(
         self: &Arc<Self>,
-        instead_of: &Checkout,
+        own: Checkout,
         token: &AccessToken,
         resend: Resend,
-    ) -> Option<Seeking> {
-        if instead_of.facts().http() != HttpVersion::H1 {
-            return None;
+        while_signing: WhileSigning,
+    ) -> (Option<Seeking>, Option<Checkout>) {
+        if own.facts().http() != HttpVersion::H1 {
+            return (None, Some(own));
         }
-        let key = instead_of.key();
+        let (key, id) = (own.key(), own.facts().id());
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         state.last_waiter += 1;
         let waiter = WaiterId(state.last_waiter);
         state.waiters.insert(waiter, sender);
+        let sharing = state.seekers.iter().filter(|s| s.shares == Some(id));
+        let is_shared = while_signing == WhileSigning::Share
+            && state.machine.can_share(key, sharing.count() + 1);
         let seeker = Seeker {
             waiter,
             key,
             token: token.clone(),
             resend,
+            shares: is_shared.then_some(id),
         };
         let now = Instant::now();
         // One may have come free since this request got its own.
@@ -73,11 +98,19 @@ impl Pool {
             false => state.seekers.push(seeker),
         }
         self.apply(state, None);
-        Some(Seeking {
+        let seeking = Seeking {
             pool: self.clone(),
             waiter,
             receiver,
-        })
+        };
+        let own = match is_shared {
+            true => {
+                own.release();
+                None
+            }
+            false => Some(own),
+        };
+        (Some(seeking), own)
     }
 }
 

@@ -18,20 +18,20 @@ const MEASURED: usize = 8;
 /// What a key may open ahead, and what it takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Ahead {
-    /// The openings ahead of the last minute.
-    openings: VecDeque<Instant>,
+    /// The openings ahead of the last minute, each with how many connections were open then.
+    openings: VecDeque<(Instant, usize)>,
     /// There were too many.
     stopped_until: Option<Instant>,
     /// How long openings have taken, ahead or not.
-    openings_took: Slowest,
+    openings_took: Last<MEASURED>,
     /// How long signing ahead has taken.
-    proofs_took: Slowest,
+    proofs_took: Last<MEASURED>,
     lead: Duration,
 }
 
-/// The last few measurements.
+/// The last `N` measurements.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Slowest(VecDeque<Duration>);
+pub(super) struct Last<const N: usize>(VecDeque<Duration>);
 
 /// Whether one more connection may be opened ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,16 +42,20 @@ pub(super) enum Allowed {
     Stops,
 }
 
-impl Slowest {
-    fn add(&mut self, took: Duration) {
-        if self.0.len() == MEASURED {
+impl<const N: usize> Last<N> {
+    pub(super) fn add(&mut self, took: Duration) {
+        if self.0.len() == N {
             self.0.pop_front();
         }
         self.0.push_back(took);
     }
 
-    fn get(&self) -> Option<Duration> {
+    pub(super) fn longest(&self) -> Option<Duration> {
         self.0.iter().max().copied()
+    }
+
+    pub(super) fn shortest(&self) -> Option<Duration> {
+        self.0.iter().min().copied()
     }
 }
 
@@ -66,15 +70,20 @@ impl Ahead {
         self.measure();
     }
 
+    /// How long an opening takes, if nothing is in its way.
+    pub(super) fn opening_takes(&self) -> Option<Duration> {
+        self.openings_took.shortest()
+    }
+
     /// How long before an end its successor must be begun, to be ready in time.
     pub(super) fn lead(&self) -> Duration {
         self.lead
     }
 
     fn measure(&mut self) {
-        let opening = self.openings_took.get().unwrap_or_default();
+        let opening = self.openings_took.longest().unwrap_or_default();
         // A full handshake costs one signature at least, so it tells something about the key.
-        let proofs = self.proofs_took.get().unwrap_or(opening);
+        let proofs = self.proofs_took.longest().unwrap_or(opening);
         self.lead = ((opening + proofs) * 3 / 2 + MARGIN).min(LONGEST_LEAD);
     }
 
@@ -83,14 +92,21 @@ impl Ahead {
         if self.stopped_until.is_some_and(|until| now < until) {
             return Allowed::No;
         }
-        while self.openings.front().is_some_and(|at| *at + MINUTE <= now) {
+        while self
+            .openings
+            .front()
+            .is_some_and(|(at, _)| *at + MINUTE <= now)
+        {
             self.openings.pop_front();
         }
-        if self.openings.len() >= A_MINUTE * open {
+        // Those that have ended within the minute count: their openings ahead do too.
+        let lately = self.openings.iter().map(|(_, open)| *open);
+        let most = lately.max().unwrap_or_default().max(open);
+        if self.openings.len() >= A_MINUTE * most {
             self.stopped_until = Some(now + MINUTE);
             return Allowed::Stops;
         }
-        self.openings.push_back(now);
+        self.openings.push_back((now, open));
         Allowed::Yes
     }
 }

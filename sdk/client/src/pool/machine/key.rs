@@ -1,11 +1,12 @@
 //! One key's connections, and the requests that wait for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::ahead::{Ahead, Allowed};
+use super::h1::Demand;
 use super::habits::{End, Habits};
 use super::{Action, Ending, KeyId, Limits, Resend, Rule, WaiterId};
 use crate::conn::facts::{ConnectionId, HttpVersion};
@@ -27,11 +28,12 @@ pub(super) struct KeyState {
     pub(super) members: Vec<Box<Member>>,
     /// Requests without a connection, in order of arrival.
     pub(super) waiting: BTreeMap<WaiterId, Resend>,
-    /// Openings under way.
-    pub(super) opening: usize,
+    /// When the openings under way were begun.
+    pub(super) openings: VecDeque<Instant>,
     /// What ALPN chose last.
     pub(super) speaks: Option<HttpVersion>,
     pub(super) habits: Habits,
+    pub(super) demand: Demand,
     pub(super) ahead: Ahead,
     /// Until when no further connection is opened because the idle ones are stale.
     pub(super) trusts_until: Option<Instant>,
@@ -85,7 +87,7 @@ impl KeyState {
         while let Some((waiter, resend)) = self.waiting.first_key_value() {
             let (waiter, resend) = (*waiter, *resend);
             // A fresh one may be coming.
-            let takes_stale = resend == Resend::Allowed || self.opening == 0;
+            let takes_stale = resend == Resend::Allowed || self.openings.is_empty();
             let Some(member) = self.free(now, takes_stale, |_| false) else {
                 return;
             };
@@ -144,14 +146,18 @@ impl KeyState {
         actions.len() - before
     }
 
-    /// The failure goes to the requests that no other connection can serve. Each failure reaches at
-    /// least one waiting request, so that a server which is down is not called for ever.
+    /// The failure goes to the requests that no other connection can serve. Where as many are being
+    /// opened as requests wait, that is none; else each failure reaches at least one, so that a server
+    /// which is down is not called for ever.
     pub(super) fn open_failed(&mut self, id: KeyId, actions: &mut Vec<Action>) {
         let others = self.members.iter().filter(|m| m.is_open()).count();
+        let (waiting, opening) = (self.waiting.len(), self.openings.len());
         let failed = match self.speaks {
-            Some(HttpVersion::H1) => self.waiting.len().saturating_sub(self.opening).min(1),
-            Some(HttpVersion::H2) | None if others == 0 => self.waiting.len(),
-            Some(HttpVersion::H2) | None => self.waiting.len().min(1),
+            Some(HttpVersion::H1) if waiting <= opening => 0,
+            // Its share: one, where each request has an opening of its own.
+            Some(HttpVersion::H1) if others == 0 => waiting.div_ceil(opening + 1),
+            Some(HttpVersion::H2) | None if others == 0 => waiting,
+            _ => waiting.min(1),
         };
         for _ in 0..failed {
             let waiter = self.waiting.pop_first();
@@ -160,15 +166,10 @@ impl KeyState {
     }
 
     /// How many more openings the waiting requests could use.
-    pub(super) fn lacks(&self) -> usize {
+    pub(super) fn lacks(&self, now: Instant) -> usize {
         if self.waiting.is_empty() {
             return 0;
         }
-        let useful = match self.speaks {
-            Some(HttpVersion::H1) => self.waiting.len(),
-            // One after the other: each serves many.
-            Some(HttpVersion::H2) | None => 1,
-        };
         let returning = self
             .members
             .iter()
@@ -183,14 +184,22 @@ impl KeyState {
         if streamless >= MAX_STREAMLESS {
             return 0;
         }
-        useful.saturating_sub(self.opening + returning)
+        let coming = self.openings.len() + returning;
+        match self.speaks {
+            Some(HttpVersion::H1) => {
+                let most = self.waiting.len().saturating_sub(coming);
+                self.lacks_h1(now, most)
+            }
+            // One after the other: each serves many.
+            Some(HttpVersion::H2) | None => 1_usize.saturating_sub(coming),
+        }
     }
 
     /// The request that waits longest, if another connection may be opened for it as far as this
     /// key is concerned.
-    pub(super) fn wants_opening(&self, limits: &Limits) -> Option<WaiterId> {
+    pub(super) fn wants_opening(&self, now: Instant, limits: &Limits) -> Option<WaiterId> {
         // A key at its own limit waits for its own connections.
-        let may_open = self.lacks() > 0 && self.size() < limits.per_key;
+        let may_open = self.size() < limits.per_key && self.lacks(now) > 0;
         let first = self.waiting.first_key_value().map(|(waiter, _)| *waiter);
         first.filter(|_| may_open)
     }
@@ -215,7 +224,8 @@ impl KeyState {
                 tell_expiry_at,
             ]
         });
-        members.flatten().chain(self.habits.due()).min()
+        let others = self.habits.due().into_iter().chain(self.lacks_more_at(now));
+        members.flatten().chain(others).min()
     }
 
     /// Looks at what was learned, and plans with it when each connection is replaced.
@@ -268,7 +278,7 @@ impl KeyState {
         };
         match allowed {
             Allowed::Yes => {
-                self.opening += 1;
+                self.begin_opening(now);
                 actions.push(Action::OpenAhead(id, old, self.ahead.lead()));
             }
             Allowed::Stops => actions.push(Action::StopAhead(id)),
@@ -287,6 +297,10 @@ impl KeyState {
         let index = self.members.iter().position(|m| m.id == id)?;
         let open = self.members.len();
         let member = self.members.remove(index);
+        if member.busy > 0 && member.streams == 1 {
+            self.demand
+                .served(now.saturating_duration_since(member.last_used));
+        }
         for successor in &mut self.members {
             // It takes over as it is.
             successor.prepares_for.take_if(|old| *old == id);
@@ -324,7 +338,7 @@ impl KeyState {
         let Some(idle) = self.habits.habit().idle else {
             return false;
         };
-        let is_asked = self.opening == 0
+        let is_asked = self.openings.is_empty()
             && self.trusts_until.is_none_or(|until| until <= now)
             && self
                 .members
@@ -336,9 +350,20 @@ impl KeyState {
         is_asked
     }
 
+    pub(super) fn begin_opening(&mut self, now: Instant) {
+        self.openings.push_back(now);
+        self.demand.opens();
+    }
+
+    /// One of the openings is over: the first, as far as can be told.
+    pub(super) fn end_opening(&mut self) {
+        self.openings.pop_front();
+        self.demand.opens();
+    }
+
     /// Connections that are open or opening.
     pub(super) fn size(&self) -> usize {
-        self.members.len() + self.opening
+        self.members.len() + self.openings.len()
     }
 
     /// Whether nothing is lost with it.
@@ -347,6 +372,6 @@ impl KeyState {
     }
 
     pub(super) fn is_unused(&self) -> bool {
-        self.members.is_empty() && self.waiting.is_empty() && self.opening == 0
+        self.members.is_empty() && self.waiting.is_empty() && self.openings.is_empty()
     }
 }

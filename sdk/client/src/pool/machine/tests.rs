@@ -91,6 +91,14 @@ fn h2(n: u64, streams: usize) -> Event {
     })
 }
 
+/// HTTP/1.1 with `Keep-Alive: timeout`.
+fn kept_for(time: Duration) -> Use {
+    Use::Alone {
+        took: Duration::ZERO,
+        keep_alive: Some(time),
+    }
+}
+
 fn open() -> Action {
     Action::Open(KEYS[0])
 }
@@ -129,7 +137,7 @@ fn a_second_h2_connection_is_opened_at_the_stream_limit_and_not_before() {
     }
     assert_eq!(fixture.run(h2(1, 2)), [assign(1, 1), assign(1, 2), open()]);
     assert_eq!(
-        fixture.run(Event::Released(c(1), None)),
+        fixture.run(Event::Released(c(1), Use::Stream)),
         [assign(1, 3)],
         "a stream that ended serves first"
     );
@@ -174,8 +182,8 @@ fn h1_idle_connections_are_taken_last_in_first_out() {
     fixture.run(h1(1));
     assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), [open()]);
     fixture.run(h1(2));
-    fixture.run(Event::Released(c(1), None));
-    fixture.run(Event::Released(c(2), None));
+    fixture.run(Event::Released(c(1), Use::Stream));
+    fixture.run(Event::Released(c(2), Use::Stream));
     assert_eq!(
         fixture.run(Event::Wanted(w(3), Resend::Allowed)),
         [assign(2, 3)]
@@ -196,7 +204,7 @@ fn an_idle_connection_that_holds_the_tokens_proof_is_preferred() {
     fixture.run(h1(2));
     fixture.run(h1(3));
     for n in 1..=3 {
-        fixture.run(Event::Released(c(n), None));
+        fixture.run(Event::Released(c(n), Use::Stream));
     }
     fixture.holds = vec![c(1)];
     assert_eq!(
@@ -215,7 +223,10 @@ fn a_waiter_takes_a_returned_connection_and_the_new_one_is_kept() {
     fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
     assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), [open()]);
-    assert_eq!(fixture.run(Event::Released(c(1), None)), [assign(1, 2)]);
+    assert_eq!(
+        fixture.run(Event::Released(c(1), Use::Stream)),
+        [assign(1, 2)]
+    );
     assert_eq!(fixture.run(h1(2)), []);
     assert_eq!(
         fixture.run(Event::Wanted(w(3), Resend::Allowed)),
@@ -231,7 +242,10 @@ fn a_connection_about_to_return_is_waited_for() {
     assert_eq!(fixture.run(Event::Returning(c(1))), []);
     assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), []);
     assert_eq!(fixture.run(Event::Wanted(w(3), Resend::Allowed)), [open()]);
-    assert_eq!(fixture.run(Event::Released(c(1), None)), [assign(1, 2)]);
+    assert_eq!(
+        fixture.run(Event::Released(c(1), Use::Stream)),
+        [assign(1, 2)]
+    );
 }
 
 #[test]
@@ -263,7 +277,10 @@ fn a_key_stays_within_its_limit_and_serves_in_order_of_arrival() {
     assert_eq!(fixture.run(Event::Wanted(w(3), Resend::Allowed)), []);
     assert_eq!(fixture.run(Event::Wanted(w(4), Resend::Allowed)), []);
     assert_eq!(fixture.run(h1(2)), [assign(2, 2)]);
-    assert_eq!(fixture.run(Event::Released(c(2), None)), [assign(2, 3)]);
+    assert_eq!(
+        fixture.run(Event::Released(c(2), Use::Stream)),
+        [assign(2, 3)]
+    );
     assert_eq!(
         fixture.run(Event::Closed(c(1), Ending::Other)),
         [open()],
@@ -282,7 +299,7 @@ fn an_idle_connection_of_another_key_makes_room() {
         "it is busy"
     );
     assert_eq!(
-        fixture.run(Event::Released(c(1), None)),
+        fixture.run(Event::Released(c(1), Use::Stream)),
         [close(1, CloseReason::Evicted)]
     );
     assert_eq!(
@@ -305,7 +322,7 @@ fn a_connection_that_comes_free_makes_room_for_an_older_request_of_another_key()
     fixture.key(KEYS[1], Event::Wanted(w(2), Resend::Allowed));
     assert_eq!(fixture.run(Event::Wanted(w(3), Resend::Allowed)), []);
     assert_eq!(
-        fixture.run(Event::Released(c(1), None)),
+        fixture.run(Event::Released(c(1), Use::Stream)),
         [close(1, CloseReason::Evicted)]
     );
     assert_eq!(
@@ -322,8 +339,8 @@ fn idle_connections_are_let_go_in_time_and_sooner_if_the_peer_said_so() {
     }
     fixture.run(h1(1));
     fixture.run(h1(2));
-    fixture.run(Event::Released(c(1), None));
-    fixture.run(Event::Released(c(2), Some(Duration::from_secs(5))));
+    fixture.run(Event::Released(c(1), Use::Stream));
+    fixture.run(Event::Released(c(2), kept_for(Duration::from_secs(5))));
     assert_eq!(
         fixture.machine.deadline(),
         Some(fixture.now + Duration::from_secs(5))
@@ -344,7 +361,7 @@ fn an_expired_idle_connection_is_not_assigned_even_if_nobody_ticked() {
     let mut fixture = Fixture::new(limits(8, 8));
     fixture.run(Event::Wanted(w(1), Resend::Allowed));
     fixture.run(h1(1));
-    fixture.run(Event::Released(c(1), None));
+    fixture.run(Event::Released(c(1), Use::Stream));
     fixture.now += IDLE;
     assert_eq!(
         fixture.run(Event::Wanted(w(2), Resend::Allowed)),
@@ -364,7 +381,7 @@ fn a_connection_over_age_finishes_what_it_has_and_takes_no_more() {
     assert_eq!(fixture.run(Event::Wanted(w(2), Resend::Allowed)), [open()]);
     assert_eq!(fixture.run(h2(2, 100)), [assign(2, 2)]);
     assert_eq!(
-        fixture.run(Event::Released(c(1), None)),
+        fixture.run(Event::Released(c(1), Use::Stream)),
         [close(1, CloseReason::Age)]
     );
 }
@@ -562,7 +579,7 @@ impl Simulation {
                 live.returning = false;
                 live.used = self.now;
                 let key = live.key;
-                self.feed(key, Event::Released(connection, None));
+                self.feed(key, Event::Released(connection, Use::Stream));
             }
             Step::Die(connection) => {
                 let live = self.live.remove(&connection).expect("it lives");
@@ -699,13 +716,13 @@ impl Machine {
     /// The ordered indexes and the counts agree with what they are made from.
     fn check_indexes(&self, now: Instant) {
         let members = || self.keys.values().flat_map(|entry| &entry.members);
-        let opening: usize = self.keys.values().map(|entry| entry.opening).sum();
+        let opening: usize = self.keys.values().map(|entry| entry.openings.len()).sum();
         assert_eq!(self.total, members().count() + opening);
         assert_eq!(self.closing, members().filter(|m| m.closing).count());
         let blocked: BTreeSet<_> = self
             .keys
             .iter()
-            .filter_map(|(id, entry)| Some((entry.wants_opening(&self.limits)?, *id)))
+            .filter_map(|(id, entry)| Some((entry.wants_opening(now, &self.limits)?, *id)))
             .collect();
         assert_eq!(self.blocked, blocked);
         for (id, entry) in &self.keys {

@@ -50,7 +50,7 @@ impl Fixture {
     /// number is returned, takes its place. 100 ms pass for that.
     fn end(&mut self, connection: u64, age: Duration, ending: Ending) -> u64 {
         self.after(age - SECOND / 10);
-        self.run(Event::Released(c(connection), None));
+        self.run(Event::Released(c(connection), Use::Stream));
         let actions = self.run(Event::Closed(c(connection), ending));
         let next = connection + 1;
         self.after(SECOND / 10);
@@ -88,9 +88,9 @@ fn before_its_age_a_connection_in_use_gets_a_successor_that_takes_over_when_it_i
     assert_eq!(fixture.run(wanted(2)), [assign(1, 2)], "it is not ready");
     assert_eq!(fixture.run(Event::Ready(c(2), Some(SECOND / 10))), []);
     assert_eq!(fixture.run(wanted(3)), [assign(2, 3)], "it has taken over");
-    fixture.run(Event::Released(c(1), None));
+    fixture.run(Event::Released(c(1), Use::Stream));
     assert_eq!(
-        fixture.run(Event::Released(c(1), None)),
+        fixture.run(Event::Released(c(1), Use::Stream)),
         [close(1, CloseReason::Age)],
         "the old one has finished its streams"
     );
@@ -99,7 +99,7 @@ fn before_its_age_a_connection_in_use_gets_a_successor_that_takes_over_when_it_i
 #[test]
 fn what_is_idle_gets_no_successor_until_it_is_used_again() {
     let mut fixture = Fixture::in_use(aged(8, 8));
-    fixture.run(Event::Released(c(1), None));
+    fixture.run(Event::Released(c(1), Use::Stream));
     assert_eq!(fixture.after(AGE - SECOND / 10), []);
     let actions = fixture.run(wanted(2));
     assert_eq!(actions[0], assign(1, 2));
@@ -160,7 +160,7 @@ fn goaway_on_a_connection_in_use_opens_at_once_and_on_an_idle_one_nothing() {
     assert_eq!(fixture.run(wanted(2)), [], "it is coming");
 
     let mut fixture = Fixture::in_use(ahead(8, 8));
-    fixture.run(Event::Released(c(1), None));
+    fixture.run(Event::Released(c(1), Use::Stream));
     fixture.after(2 * SECOND);
     assert_eq!(fixture.run(Event::Closed(c(1), Ending::Goaway)), []);
 }
@@ -221,12 +221,12 @@ fn eight_ends_after_the_same_number_of_requests_are_a_habit() {
     let (mut waiter, mut connection) = (1000, 1);
     // Ever slower: it is not the age.
     for seconds in 6..14 {
-        fixture.run(Event::Released(c(connection), None));
+        fixture.run(Event::Released(c(connection), Use::Stream));
         for _ in 1..100 {
             waiter += 1;
             fixture.after(Duration::from_secs(3 * seconds) / 100);
             assert_eq!(fixture.run(wanted(waiter)), [assign(connection, waiter)]);
-            fixture.run(Event::Released(c(connection), None));
+            fixture.run(Event::Released(c(connection), Use::Stream));
         }
         fixture.run(Event::Closed(c(connection), Ending::Orderly));
         waiter += 1;
@@ -240,7 +240,7 @@ fn eight_ends_after_the_same_number_of_requests_are_a_habit() {
     let mut carried = 1;
     loop {
         fixture.after(SECOND / 10);
-        fixture.run(Event::Released(c(connection), None));
+        fixture.run(Event::Released(c(connection), Use::Stream));
         waiter += 1;
         carried += 1;
         let actions = fixture.run(wanted(waiter));
@@ -263,7 +263,7 @@ fn a_spare_connection_is_replaced_by_the_rate_at_which_requests_come_now() {
         ..new(1, SECOND)
     }));
     fixture.run(Event::Left(c(1), 99));
-    fixture.run(Event::Released(c(1), None));
+    fixture.run(Event::Released(c(1), Use::Stream));
     fixture.after(60 * SECOND);
     let mut carried = 1;
     loop {
@@ -274,7 +274,7 @@ fn a_spare_connection_is_replaced_by_the_rate_at_which_requests_come_now() {
             break;
         }
         assert!(carried < 100, "it would have ended");
-        fixture.run(Event::Released(c(1), None));
+        fixture.run(Event::Released(c(1), Use::Stream));
     }
     // Ten a second, and three seconds for the successor; by its whole life it would be four requests.
     assert!(carried <= 70, "{carried}");
@@ -306,7 +306,7 @@ fn what_a_burst_left_over_gets_no_successor() {
     }
     fixture.run(slow(9));
     assert_eq!(
-        fixture.run(Event::Released(c(9), None)),
+        fixture.run(Event::Released(c(9), Use::Stream)),
         [assign(9, 10)],
         "the other one comes too late"
     );
@@ -375,7 +375,7 @@ fn ten_a_minute_are_opened_ahead_and_then_none_for_a_minute() {
             ));
             fixture.run(Event::Ready(c(connection + 1), None));
         }
-        fixture.run(Event::Released(c(connection), None));
+        fixture.run(Event::Released(c(connection), Use::Stream));
         fixture.run(Event::Closed(c(connection), Ending::Orderly));
         let actions = fixture.run(wanted(1000 + connection));
         if !is_ahead {
@@ -395,7 +395,7 @@ fn ten_a_minute_are_opened_ahead_and_then_none_for_a_minute() {
 #[test]
 fn a_stale_idle_connection_is_not_trusted_with_what_cannot_be_sent_again() {
     let mut fixture = Fixture::in_use(ahead(8, 8));
-    fixture.run(Event::Released(c(1), None));
+    fixture.run(Event::Released(c(1), Use::Stream));
     let mut connection = 1;
     for _ in 0..8 {
         fixture.after(AGE);
@@ -403,7 +403,7 @@ fn a_stale_idle_connection_is_not_trusted_with_what_cannot_be_sent_again() {
         fixture.run(wanted(1000 + connection));
         connection += 1;
         fixture.run(Event::Opened(new(connection, SECOND / 10)));
-        fixture.run(Event::Released(c(connection), None));
+        fixture.run(Event::Released(c(connection), Use::Stream));
     }
     fixture.after(SECOND);
     assert_eq!(fixture.machine.learned().next().unwrap().1.idle, Some(AGE));
@@ -413,7 +413,7 @@ fn a_stale_idle_connection_is_not_trusted_with_what_cannot_be_sent_again() {
         [assign(connection, 1)],
         "not idle for long"
     );
-    fixture.run(Event::Released(c(connection), None));
+    fixture.run(Event::Released(c(connection), Use::Stream));
     fixture.after(AGE + SECOND);
     let mut repeatable = fixture.machine.clone();
     let mut actions = Vec::new();
@@ -516,7 +516,7 @@ fn before_a_certificate_in_use_expires_the_key_of_another_one_gets_a_connection(
     assert_eq!(fixture.run(wanted(3)), [assign(1, 3)], "it is valid");
 
     let mut idle = expiring();
-    idle.run(Event::Released(c(1), None));
+    idle.run(Event::Released(c(1), Use::Stream));
     assert_eq!(idle.after(AGE - SECOND / 10), []);
     let actions = idle.run(wanted(2));
     assert_eq!(actions, [assign(1, 2), told[0]], "used again");

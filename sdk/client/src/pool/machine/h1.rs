@@ -1,0 +1,169 @@
+//! How many connections requests on HTTP/1.1 are worth.
+//!
+//! Each takes one request at a time, so a request that waits could open one for itself. Where an
+//! opening takes a third of a second and a request two milliseconds, all the requests that came in
+//! the meantime would be served by the first connection before the others are there:
+//!
+//! ```text
+//! the only connection ends, 200 requests a second, handshake 300 ms
+//!   one each:   60 handshakes, 60 signatures           served from 300 ms on
+//!   as here:    1 handshake, 1 signature for each token, served from 300 ms on; the last 120 ms later
+//! ```
+//!
+//! Two rules, by how long the slowest of the last requests had a connection and how long an opening
+//! takes. Until both are known each request opens one.
+//!
+//! 1. Another one is opened if those that are coming would serve the waiting requests no sooner than
+//!    an opening takes.
+//! 2. While none is being opened, requests wait together for no longer than one opening takes; then
+//!    another one is opened. So a queue does not last, whatever rule 1 has expected.
+//!
+//! A connection is coming if it is being opened, or if its request has lasted no longer than those
+//! before. What takes longer than expected, such as an event stream, is not waited for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ahead::Last;
+use super::key::KeyState;
+use super::member::Member;
+use crate::conn::facts::HttpVersion;
+
+/// How many requests count.
+const MEASURED: usize = 16;
+
+/// What requests have cost the key's connections, and have waited for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Demand {
+    /// How long requests had their connection to themselves, from when they were written.
+    served: Last<MEASURED>,
+    /// How long requests have waited together, since a connection was opened last.
+    waited: Duration,
+    /// Until when that is counted; `None` if no request waits.
+    counted: Option<Instant>,
+}
+
+/// How long things take.
+#[derive(Clone, Copy)]
+struct Pace {
+    request: Duration,
+    opening: Duration,
+}
+
+impl Pace {
+    /// How long a connection's request may last before that is not waited for.
+    fn patience(self) -> Duration {
+        self.request.max(self.opening / 4)
+    }
+
+    /// Openings take longer than in good times; what takes longer than this may have lost a packet.
+    fn longest_opening(self) -> Duration {
+        self.opening * 2
+    }
+
+    /// How many connections serve so many requests in the time of an opening.
+    fn useful(self, requests: usize) -> usize {
+        let time = self.request.as_nanos() * requests as u128;
+        let useful = time.div_ceil(self.opening.as_nanos().max(1));
+        usize::try_from(useful)
+            .unwrap_or(usize::MAX)
+            .clamp(1, requests.max(1))
+    }
+}
+
+impl Demand {
+    pub(super) fn served(&mut self, took: Duration) {
+        self.served.add(took);
+    }
+
+    /// So many requests have waited until now.
+    pub(super) fn count(&mut self, now: Instant, waiting: usize) {
+        if let Some(since) = self.counted {
+            self.waited = self.waited_until(now, since, waiting);
+            self.counted = (waiting > 0).then_some(now);
+        }
+    }
+
+    /// A request waits from now on.
+    pub(super) fn wait(&mut self, now: Instant) {
+        self.counted.get_or_insert(now);
+    }
+
+    /// A connection is being opened, or was.
+    pub(super) fn opens(&mut self) {
+        self.waited = Duration::ZERO;
+    }
+
+    fn waited_until(&self, now: Instant, since: Instant, waiting: usize) -> Duration {
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let time = now.saturating_duration_since(since);
+        self.waited.saturating_add(time.saturating_mul(waiting))
+    }
+}
+
+impl KeyState {
+    fn pace(&self) -> Option<Pace> {
+        Some(Pace {
+            request: self.demand.served.longest()?,
+            opening: self.ahead.opening_takes()?,
+        })
+    }
+
+    /// How many connections more the waiting requests are worth, of which each may get `most`.
+    pub(super) fn lacks_h1(&self, now: Instant, most: usize) -> usize {
+        let Some(pace) = self.pace() else {
+            return most;
+        };
+        let opening = self.openings.iter().filter(|at| is_young(**at, now, pace));
+        let returning = self
+            .members
+            .iter()
+            .filter(|m| m.is_open() && (m.returning || is_quick(m, now, pace)));
+        let coming = opening.count() + returning.count();
+        let lacks = pace.useful(self.waiting.len()).saturating_sub(coming);
+        let has_waited = self.openings.is_empty() && self.waited(now) >= pace.opening;
+        lacks.max(usize::from(has_waited)).min(most)
+    }
+
+    fn waited(&self, now: Instant) -> Duration {
+        match self.demand.counted {
+            Some(since) => self.demand.waited_until(now, since, self.waiting.len()),
+            None => self.demand.waited,
+        }
+    }
+
+    /// When `lacks_h1` may have grown although nothing has happened.
+    pub(super) fn lacks_more_at(&self, now: Instant) -> Option<Instant> {
+        let waiting = u32::try_from(self.waiting.len()).ok().filter(|n| *n > 0)?;
+        let pace = self.pace()?;
+        if self.speaks != Some(HttpVersion::H1) {
+            return None;
+        }
+        let openings = self.openings.iter().map(|at| *at + pace.longest_opening());
+        let busy = self.members.iter().filter(|m| m.busy > 0 && m.is_open());
+        let busy = busy.map(|m| m.last_used + pace.patience());
+        let left = pace.opening.saturating_sub(self.waited(now)) / waiting;
+        let queue = self
+            .openings
+            .is_empty()
+            .then(|| now + left + Duration::from_nanos(1));
+        let times = openings.chain(busy).chain(queue);
+        times.filter(|at| *at > now).min()
+    }
+
+    /// Whether so many requests more can share one connection without waiting longer than another
+    /// one would take to open.
+    pub(super) fn can_share(&self, requests: usize) -> bool {
+        self.pace().is_some_and(|pace| pace.useful(requests) == 1)
+    }
+}
+
+fn is_young(begun: Instant, now: Instant, pace: Pace) -> bool {
+    now < begun + pace.longest_opening()
+}
+
+/// Whether the connection's request has lasted no longer than expected.
+fn is_quick(member: &Member, now: Instant, pace: Pace) -> bool {
+    member.busy > 0 && now < member.last_used + pace.patience()
+}
