@@ -1,7 +1,8 @@
 //! Whose turn it is to use a key: signatures that a request waits for come first.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
@@ -13,12 +14,25 @@ pub(crate) struct SigningQueue {
     requests: AtomicUsize,
     no_request: Notify,
     ahead: Mutex<()>,
+    /// How many microseconds the last proof took.
+    took: AtomicU64,
 }
 
 /// A signature that a request waits for.
 pub(crate) struct RequestSigns(Arc<SigningQueue>);
 
 impl SigningQueue {
+    /// A proof was signed in this time.
+    pub(crate) fn took(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.took.store(micros, Ordering::Relaxed);
+    }
+
+    /// How long a proof takes; nothing before the first.
+    pub(crate) fn takes(&self) -> Duration {
+        Duration::from_micros(self.took.load(Ordering::Relaxed))
+    }
+
     /// A request needs a signature, until the result is dropped.
     pub(crate) fn request(self: &Arc<Self>) -> RequestSigns {
         self.requests.fetch_add(1, Ordering::AcqRel);

@@ -436,6 +436,13 @@ impl Machine {
         ready.any(|m| is_one(m.id))
     }
 
+    /// How long the proof takes that a request needs on another connection than those which hold one.
+    pub(crate) fn proofs_take(&mut self, key: KeyId, time: Duration) {
+        if let Some(entry) = self.keys.get_mut(&key) {
+            entry.demand.proofs_take(time);
+        }
+    }
+
     /// Whether so many requests can share one connection on HTTP/1.1 (see [`h1`]).
     pub(crate) fn can_share(&self, key: KeyId, requests: usize) -> bool {
         let entry = self.keys.get(&key);

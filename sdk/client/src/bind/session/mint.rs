@@ -74,6 +74,7 @@ impl ProofRequest {
         let started = Instant::now();
         let proof = self.sign(facts)?;
         let took = started.elapsed();
+        self.identity.signings().took(took);
         let MintCause { cause, after } = cause();
         observers.emit(&Event::ProofMinted {
             operation: self.operation,

@@ -10,13 +10,14 @@
 //!   as here:    1 handshake, 1 signature for each token, served from 300 ms on; the last 120 ms later
 //! ```
 //!
-//! Two rules, by how long the slowest of the last requests had a connection and how long an opening
-//! takes. Until both are known each request opens one.
+//! Two rules, by how long the slowest of the last requests had a connection, and how long another
+//! connection takes until it serves: an opening and a proof. Until that is known each request opens
+//! one.
 //!
 //! 1. Another one is opened if those that are coming would serve the waiting requests no sooner than
-//!    an opening takes.
-//! 2. While none is being opened, requests wait together for no longer than one opening takes; then
-//!    another one is opened. So a queue does not last, whatever rule 1 has expected.
+//!    it would serve itself.
+//! 2. While none is being opened, requests wait together for no longer than another one takes; then
+//!    it is opened. So a queue does not last, whatever rule 1 has expected.
 //!
 //! A connection is coming if it is being opened, or if its request has lasted no longer than those
 //! before. What takes longer than expected, such as an event stream, is not waited for.
@@ -38,6 +39,8 @@ const MEASURED: usize = 16;
 pub(super) struct Demand {
     /// How long requests had their connection to themselves, from when they were written.
     served: Last<MEASURED>,
+    /// How long a proof took last.
+    proof: Duration,
     /// How long requests have waited together, since a connection was opened last.
     waited: Duration,
     /// Until when that is counted; `None` if no request waits.
@@ -48,24 +51,25 @@ pub(super) struct Demand {
 #[derive(Clone, Copy)]
 struct Pace {
     request: Duration,
-    opening: Duration,
+    /// Until another connection serves.
+    another: Duration,
 }
 
 impl Pace {
     /// How long a connection's request may last before that is not waited for.
     fn patience(self) -> Duration {
-        self.request.max(self.opening / 4)
+        self.request.max(self.another / 4)
     }
 
     /// Openings take longer than in good times; what takes longer than this may have lost a packet.
     fn longest_opening(self) -> Duration {
-        self.opening * 2
+        self.another * 2
     }
 
-    /// How many connections serve so many requests in the time of an opening.
+    /// How many connections serve so many requests before another one does.
     fn useful(self, requests: usize) -> usize {
         let time = self.request.as_nanos() * requests as u128;
-        let useful = time.div_ceil(self.opening.as_nanos().max(1));
+        let useful = time.div_ceil(self.another.as_nanos().max(1));
         usize::try_from(useful)
             .unwrap_or(usize::MAX)
             .clamp(1, requests.max(1))
@@ -75,6 +79,10 @@ impl Pace {
 impl Demand {
     pub(super) fn served(&mut self, took: Duration) {
         self.served.add(took);
+    }
+
+    pub(super) fn proofs_take(&mut self, time: Duration) {
+        self.proof = time;
     }
 
     /// So many requests have waited until now.
@@ -106,7 +114,7 @@ impl KeyState {
     fn pace(&self) -> Option<Pace> {
         Some(Pace {
             request: self.demand.served.longest()?,
-            opening: self.ahead.opening_takes()?,
+            another: self.ahead.opening_takes()? + self.demand.proof,
         })
     }
 
@@ -122,7 +130,7 @@ impl KeyState {
             .filter(|m| m.is_open() && (m.returning || is_quick(m, now, pace)));
         let coming = opening.count() + returning.count();
         let lacks = pace.useful(self.waiting.len()).saturating_sub(coming);
-        let has_waited = self.openings.is_empty() && self.waited(now) >= pace.opening;
+        let has_waited = self.openings.is_empty() && self.waited(now) >= pace.another;
         lacks.max(usize::from(has_waited)).min(most)
     }
 
@@ -143,7 +151,7 @@ impl KeyState {
         let openings = self.openings.iter().map(|at| *at + pace.longest_opening());
         let busy = self.members.iter().filter(|m| m.busy > 0 && m.is_open());
         let busy = busy.map(|m| m.last_used + pace.patience());
-        let left = pace.opening.saturating_sub(self.waited(now)) / waiting;
+        let left = pace.another.saturating_sub(self.waited(now)) / waiting;
         let queue = self
             .openings
             .is_empty()
@@ -153,7 +161,7 @@ impl KeyState {
     }
 
     /// Whether so many requests more can share one connection without waiting longer than another
-    /// one would take to open.
+    /// one would take to serve them.
     pub(super) fn can_share(&self, requests: usize) -> bool {
         self.pace().is_some_and(|pace| pace.useful(requests) == 1)
     }
