@@ -54,6 +54,11 @@ impl<const N: usize> Last<N> {
         self.0.iter().max().copied()
     }
 
+    pub(super) fn mean(&self) -> Option<Duration> {
+        let number = u32::try_from(self.0.len()).ok().filter(|n| *n > 0)?;
+        Some(self.0.iter().sum::<Duration>() / number)
+    }
+
     pub(super) fn shortest(&self) -> Option<Duration> {
         self.0.iter().min().copied()
     }

@@ -10,7 +10,7 @@
 //!   as here:    1 handshake, 1 signature for each token, served from 300 ms on; the last 120 ms later
 //! ```
 //!
-//! Two rules, by how long the slowest of the last requests had a connection, and how long another
+//! Two rules, by how long the last requests had a connection on average, and how long another
 //! connection takes until it serves: an opening and a proof. Until that is known each request opens
 //! one.
 //!
@@ -19,8 +19,8 @@
 //! 2. While none is being opened, requests wait together for no longer than another one takes; then
 //!    it is opened. So a queue does not last, whatever rule 1 has expected.
 //!
-//! A connection is coming if it is being opened, or if its request has lasted no longer than those
-//! before. What takes longer than expected, such as an event stream, is not waited for.
+//! A connection is coming if it is being opened, or if its request has lasted no longer than
+//! expected. What takes longer than expected, such as an event stream, is not waited for.
 
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ impl Demand {
 impl KeyState {
     fn pace(&self) -> Option<Pace> {
         Some(Pace {
-            request: self.demand.served.longest()?,
+            request: self.demand.served.mean()?,
             another: self.ahead.opening_takes()? + self.demand.proof,
         })
     }
