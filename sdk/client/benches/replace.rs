@@ -33,7 +33,9 @@ use tokio::time::{Instant, sleep_until};
 
 const TOKENS: usize = 4;
 /// So many ends make a habit.
-const HABIT: u32 = 8;
+const HABIT: usize = 8;
+/// In lives of a connection. Where several share the requests, eight ends by their number take longer.
+const LONGEST_WARM_UP: usize = 32;
 /// "Just after an end".
 const AFTER: Duration = Duration::from_secs(1);
 
@@ -139,6 +141,12 @@ impl Caller {
 #[derive(Clone, Default)]
 struct Ended(Arc<Mutex<Vec<Instant>>>);
 
+impl Ended {
+    fn number(&self) -> usize {
+        self.0.lock().expect("no panic").len()
+    }
+}
+
 impl Observer for Ended {
     fn event(&self, event: &Event<'_>) {
         if let Event::ConnectionClosed { reason, .. } = *event
@@ -198,18 +206,18 @@ async fn measure(case: Case, life: Duration, ends: u32) -> Vec<(String, f64)> {
     }
 
     // Without a habit to learn, one end is enough to warm up. With one, the first eight ends are not
-    // counted: on HTTP/1.1 two connections may share the requests, and then they take longer.
-    let (least, most) = if case.ahead {
-        (HABIT + 1, 4 * HABIT)
-    } else {
-        (1, 1)
+    // counted.
+    let warm_up = match case.ends {
+        Ends::Age => 1,
+        Ends::Requests | Ends::Goaway if case.ahead => HABIT,
+        Ends::Requests | Ends::Goaway => 1,
     };
     let mut warm = Instant::now();
-    for lives in 1..=most {
+    for _ in 0..LONGEST_WARM_UP {
         let started = warm;
         warm += life;
         arrive(&callers, case.pace(), started, warm).await;
-        if lives >= least && (!case.ahead || client.stats().ahead.used > 1) {
+        if ended.number() >= warm_up {
             break;
         }
     }

@@ -443,6 +443,13 @@ impl Machine {
         }
     }
 
+    /// How long the proofs of a connection that has ended would have taken, if made for a successor.
+    pub(crate) fn proofs_would_take(&mut self, key: KeyId, time: Duration) {
+        if let Some(entry) = self.keys.get_mut(&key) {
+            entry.ahead.proofs_would_take(time);
+        }
+    }
+
     /// Whether so many requests can share one connection on HTTP/1.1 (see [`h1`]).
     pub(crate) fn can_share(&self, key: KeyId, requests: usize) -> bool {
         let entry = self.keys.get(&key);

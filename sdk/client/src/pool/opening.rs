@@ -12,10 +12,13 @@ use super::machine::{self, Ending, KeyId, NewConnection};
 use super::{Live, Pool, State};
 use crate::bind::TokensInUse;
 use crate::conn::dial::{Destination, Opened};
-use crate::conn::facts::ConnectionId;
+use crate::conn::facts::{ConnectionFacts, ConnectionId, Presented, TlsFacts};
 use crate::conn::live::{Connection, Sender};
 use crate::error::{Error, ErrorKind};
 use crate::observe::{CloseReason, Event};
+
+/// A token that was used within this time before a connection's end, and a lead, was in use.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// The connection that another one is opened to take over from.
 pub(super) struct Predecessor {
@@ -35,6 +38,14 @@ impl Predecessor {
             Some(connection) => connection.bound.in_use(self.lead),
             None => self.tokens,
         }
+    }
+}
+
+/// How long a proof takes with the key of this connection's certificate; zero if that is not known.
+pub(super) fn signing_takes(facts: &ConnectionFacts) -> Duration {
+    match facts.tls().map(TlsFacts::presented) {
+        Some(Presented::Certificate(identity)) => identity.signings().takes(),
+        _ => Duration::ZERO,
     }
 }
 
@@ -132,7 +143,10 @@ impl Pool {
             // Its proofs are about to be forgotten.
             let tokens = pool
                 .as_ref()
-                .map(|pool| pool.tokens_left(key, &driven, ending))
+                .map(|pool| {
+                    pool.expect_proofs(key, &driven);
+                    pool.tokens_left(key, &driven, ending)
+                })
                 .unwrap_or_default();
             // Before another one takes its place: that one's proof is needed because of this end,
             // and is counted so.
@@ -169,6 +183,15 @@ impl Pool {
         state.offer(Instant::now(), key, id);
         self.wake_reaper_in_time(&mut state);
         self.apply(state, None);
+    }
+
+    /// A connection has ended: what its successor's proofs would have taken tells how long before its
+    /// end the next one is to be replaced.
+    fn expect_proofs(&self, key: KeyId, connection: &Connection) {
+        let lead = self.lock().machine.lead(key);
+        let in_use = connection.bound.in_use(LATELY + lead).tokens.len();
+        let time = signing_takes(&connection.facts) * u32::try_from(in_use).unwrap_or(u32::MAX);
+        self.lock().machine.proofs_would_take(key, time);
     }
 
     /// The tokens in use on a connection whose successor may be opened at once.

@@ -22,7 +22,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bowline_proof::AccessToken;
 use tokio::sync::oneshot;
@@ -30,8 +29,9 @@ use tokio::time::Instant;
 
 use super::checkout::Checkout;
 use super::machine::{Event, KeyId, Resend, WaiterId};
+use super::opening::signing_takes;
 use super::{Pool, State, holds};
-use crate::conn::facts::{ConnectionId, HttpVersion, Presented, TlsFacts};
+use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::error::Error;
 
 /// A request that seeks a connection.
@@ -79,7 +79,7 @@ impl Pool {
         state.last_waiter += 1;
         let waiter = WaiterId(state.last_waiter);
         state.waiters.insert(waiter, sender);
-        state.machine.proofs_take(key, signing_takes(&own));
+        state.machine.proofs_take(key, signing_takes(own.facts()));
         let sharing = state.seekers.iter().filter(|s| s.shares == Some(id));
         let is_shared = while_signing == WhileSigning::Share
             && state.machine.can_share(key, sharing.count() + 1);
@@ -113,14 +113,6 @@ impl Pool {
             false => Some(own),
         };
         (Some(seeking), own)
-    }
-}
-
-/// How long the proof takes that the request waits for.
-fn signing_takes(own: &Checkout) -> Duration {
-    match own.facts().tls().map(TlsFacts::presented) {
-        Some(Presented::Certificate(identity)) => identity.signings().takes(),
-        _ => Duration::ZERO,
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Ahead {
     openings_took: Last<MEASURED>,
     /// How long signing ahead has taken.
     proofs_took: Last<MEASURED>,
+    /// How long it would have taken for the connection that ended last.
+    proofs_would_take: Duration,
     lead: Duration,
 }
 
@@ -75,6 +77,12 @@ impl Ahead {
         self.measure();
     }
 
+    /// Had the connection that has ended been replaced, its successor's proofs would have taken so long.
+    pub(super) fn proofs_would_take(&mut self, time: Duration) {
+        self.proofs_would_take = time;
+        self.measure();
+    }
+
     /// How long an opening takes, if nothing is in its way.
     pub(super) fn opening_takes(&self) -> Option<Duration> {
         self.openings_took.shortest()
@@ -87,8 +95,10 @@ impl Ahead {
 
     fn measure(&mut self) {
         let opening = self.openings_took.longest().unwrap_or_default();
-        // A full handshake costs one signature at least, so it tells something about the key.
-        let proofs = self.proofs_took.longest().unwrap_or(opening);
+        let proofs = self.proofs_took.longest().unwrap_or_else(|| {
+            // A full handshake costs one signature at least, so it tells something about the key.
+            self.proofs_would_take.max(opening)
+        });
         self.lead = ((opening + proofs) * 3 / 2 + MARGIN).min(LONGEST_LEAD);
     }
 
