@@ -236,7 +236,7 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let entry = self.keys.entry(key_id).or_default();
-        entry.demand.count(now, entry.waiting.len());
+        entry.count_waiting(now);
         match event {
             Event::Wanted(waiter, resend) => {
                 let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
@@ -269,7 +269,6 @@ impl Machine {
                     actions.extend([Action::Open(key_id), Action::Distrust(key_id)]);
                 }
                 entry.waiting.insert(waiter, resend);
-                entry.demand.wait(now);
             }
             Event::WaiterGone(waiter) => {
                 entry.waiting.remove(&waiter);
@@ -468,7 +467,7 @@ impl Machine {
         let Some(entry) = self.keys.get_mut(&id) else {
             return;
         };
-        entry.demand.count(now, entry.waiting.len());
+        entry.count_waiting(now);
         entry.plan(now, &self.limits);
         entry.retire_over_age(now);
         entry.assign_free(now, id, actions);

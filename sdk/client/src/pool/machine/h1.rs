@@ -43,7 +43,7 @@ pub(super) struct Demand {
     proof: Duration,
     /// How long requests have waited together, since a connection was opened last.
     waited: Duration,
-    /// Until when that is counted; `None` if no request waits.
+    /// Until when that is counted; `None` if no request waits, or nothing is known to judge it by.
     counted: Option<Instant>,
 }
 
@@ -85,19 +85,6 @@ impl Demand {
         self.proof = time;
     }
 
-    /// So many requests have waited until now.
-    pub(super) fn count(&mut self, now: Instant, waiting: usize) {
-        if let Some(since) = self.counted {
-            self.waited = self.waited_until(now, since, waiting);
-            self.counted = (waiting > 0).then_some(now);
-        }
-    }
-
-    /// A request waits from now on.
-    pub(super) fn wait(&mut self, now: Instant) {
-        self.counted.get_or_insert(now);
-    }
-
     /// A connection is being opened, or was.
     pub(super) fn opens(&mut self) {
         self.waited = Duration::ZERO;
@@ -112,10 +99,21 @@ impl Demand {
 
 impl KeyState {
     fn pace(&self) -> Option<Pace> {
-        Some(Pace {
-            request: self.demand.served.mean()?,
-            another: self.ahead.opening_takes()? + self.demand.proof,
-        })
+        let another = self.ahead.opening_takes()? + self.demand.proof;
+        let request = self.demand.served.mean()?;
+        (!another.is_zero()).then_some(Pace { request, another })
+    }
+
+    /// Counts how long the requests that wait now have waited. Called before their number changes, and
+    /// after.
+    pub(super) fn count_waiting(&mut self, now: Instant) {
+        if let Some(since) = self.demand.counted {
+            self.demand.waited = self.demand.waited_until(now, since, self.waiting.len());
+        } else if self.waiting.is_empty() {
+            return;
+        }
+        let is_counted = !self.waiting.is_empty() && self.pace().is_some();
+        self.demand.counted = is_counted.then_some(now);
     }
 
     /// How many connections more the waiting requests are worth, of which each may get `most`.

@@ -400,10 +400,14 @@ struct Simulation {
     ahead: BTreeSet<(ConnectionId, KeyId)>,
     /// For how long a certificate is valid.
     certificate: Option<Duration>,
+    /// How long a request takes on HTTP/1.1, and an opening.
+    pace: Option<(Duration, Duration)>,
     /// Connections whose certificate was told to expire.
     expiring: BTreeSet<ConnectionId>,
     /// Every connection that a successor was opened for, and when.
     replaced: BTreeMap<ConnectionId, Instant>,
+    /// How many connections were open when one was opened ahead.
+    serving: BTreeMap<Instant, usize>,
     /// Connections that are made ready.
     preparing: BTreeSet<ConnectionId>,
     /// How often time has passed to the next deadline.
@@ -451,8 +455,10 @@ impl Simulation {
             live: BTreeMap::new(),
             ahead: BTreeSet::new(),
             certificate: None,
+            pace: None,
             expiring: BTreeSet::new(),
             replaced: BTreeMap::new(),
+            serving: BTreeMap::new(),
             preparing: BTreeSet::new(),
             ticks: 0,
         }
@@ -515,7 +521,7 @@ impl Simulation {
             http,
             streams,
             until: self.certificate.map(|valid| self.now + valid),
-            took: Duration::ZERO,
+            took: self.pace.map_or(Duration::ZERO, |(_, opening)| opening),
             jitter: 0,
         }
     }
@@ -579,7 +585,14 @@ impl Simulation {
                 live.returning = false;
                 live.used = self.now;
                 let key = live.key;
-                self.feed(key, Event::Released(connection, Use::Stream));
+                let made = match self.pace {
+                    Some((took, _)) => Use::Alone {
+                        took,
+                        keep_alive: None,
+                    },
+                    None => Use::Stream,
+                };
+                self.feed(key, Event::Released(connection, made));
             }
             Step::Die(connection) => {
                 let live = self.live.remove(&connection).expect("it lives");
@@ -676,12 +689,14 @@ impl Simulation {
         assert!(!waits, "opened ahead while a request waits");
         // One key only: the others have no part in it.
         let serving = self.live.len().max(1);
+        let most = self.serving.entry(self.now).or_default();
+        *most = serving.max(*most);
         let since = self.now.checked_sub(Duration::from_secs(60));
-        let lately = self
-            .replaced
-            .values()
-            .filter(|at| since.is_none_or(|since| **at > since));
-        assert!(lately.count() <= 10 * serving, "too many are opened ahead");
+        let is_lately = |at: &Instant| since.is_none_or(|since| *at > since);
+        let lately = self.replaced.values().filter(|at| is_lately(at));
+        let serving = self.serving.iter().filter(|(at, _)| is_lately(at));
+        let most = serving.map(|(_, open)| *open).max().unwrap_or_default();
+        assert!(lately.count() <= 10 * most, "too many are opened ahead");
     }
 
     fn check(&self) {
@@ -708,6 +723,16 @@ impl Simulation {
                 opening > 0 || something_ends || (is_full && room_is_coming),
                 "a request waits and nothing is coming"
             );
+            // What is waited for is looked at again, unless no more may be opened anyway.
+            let is_slow = opening == 0 && !is_full && members.len() < self.limits.per_key;
+            if let Some((_, another)) = self.pace
+                && is_slow
+                && !members.iter().any(|l| l.returning)
+            {
+                let again = self.machine.deadline();
+                let soon = self.now + another + Duration::from_nanos(1);
+                assert!(again.is_some_and(|at| at <= soon), "it waits: {again:?}");
+            }
         }
     }
 }
@@ -804,3 +829,4 @@ proptest! {
 }
 
 mod ahead;
+mod h1;
