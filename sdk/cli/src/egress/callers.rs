@@ -21,9 +21,9 @@ pub(crate) fn are_told() -> bool {
 
 /// A user as options name it: `uid:1001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Caller(pub(crate) Uid);
+pub(crate) struct User(pub(crate) Uid);
 
-impl FromStr for Caller {
+impl FromStr for User {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -34,12 +34,12 @@ impl FromStr for Caller {
         // The last number stands for no user at all (setuid(2)).
         match uid.filter(|uid| *uid != Uid::MAX) {
             Some(uid) => Ok(Self(uid)),
-            None => Err("a caller is uid: and the number of a user, such as uid:1001".to_owned()),
+            None => Err("a user is named by uid: and its number, such as uid:1001".to_owned()),
         }
     }
 }
 
-impl fmt::Display for Caller {
+impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "uid:{}", self.0)
     }
@@ -72,7 +72,7 @@ impl Callers {
     ///
     /// # Errors
     /// One of them is not told from others.
-    pub(crate) fn named(names: &[Caller]) -> Result<Self, String> {
+    pub(crate) fn named(names: &[User]) -> Result<Self, String> {
         if names.is_empty() {
             return Ok(Self::own());
         }
@@ -98,7 +98,7 @@ impl Callers {
             Some(uid) => Err(format!(
                 "--callers {}: that number is shown for every user that this user namespace does not \
                  map, so it says of nobody who it is",
-                Caller(*uid)
+                User(*uid)
             )),
         }
     }
@@ -127,7 +127,7 @@ impl Callers {
 
 impl fmt::Display for Callers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.admitted.iter().map(|uid| Caller(*uid).to_string());
+        let names = self.admitted.iter().map(|uid| User(*uid).to_string());
         f.write_str(&names.collect::<Vec<_>>().join(", "))
     }
 }

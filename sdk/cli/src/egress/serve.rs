@@ -16,7 +16,7 @@ use super::address::Address;
 use super::callers::{self, Callers, Peer, Uid};
 use super::names;
 use super::proxy::{Entrance, Proxy};
-use super::tls::Caller;
+use super::tls::CertificateHolder;
 use crate::failure::Failure;
 use crate::ops::socket;
 
@@ -216,7 +216,7 @@ async fn tls(
         ),
     };
     if let Some(peer) = known {
-        let entrance = Entrance::of(Caller::of(&connection), peer, place);
+        let entrance = Entrance::of(CertificateHolder::of(&connection), peer, place);
         proxy.connection(connection, entrance).await;
     }
 }
