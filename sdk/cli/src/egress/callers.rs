@@ -4,7 +4,7 @@ mod diag;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -14,9 +14,20 @@ const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// A user id as the kernel shows it to this process.
 pub(crate) type Uid = u32;
 
-/// Whether the kernel says whose a TCP connection of this machine is.
+/// Whether the kernel says whose a TCP connection of this machine is. Where there is no table, as in a
+/// `/proc` of processes alone, it may still tell of single sockets.
 pub(crate) fn are_told() -> bool {
-    std::fs::read_to_string(TABLES[0]).is_ok()
+    std::fs::read_to_string(TABLES[0]).is_ok() || own_is_told().unwrap_or(false)
+}
+
+/// Whether the kernel knows a connection of this process with itself. That it answers is not enough:
+/// without its part for TCP it calls every socket unknown.
+fn own_is_told() -> io::Result<bool> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let local = listener.local_addr()?;
+    let agent = TcpStream::connect(local)?;
+    let owner = diag::owner(agent.local_addr()?, local)?;
+    Ok(owner == Some(rustix::process::geteuid().as_raw()))
 }
 
 /// A user as options name it: `uid:1001`.

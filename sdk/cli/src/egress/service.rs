@@ -103,8 +103,8 @@ impl Plan {
             && !callers::are_told()
         {
             return Err(Failure::usage(
-                "/proc/net/tcp cannot be read, so it cannot be told which user connects: use --listen \
-                 unix:PATH",
+                "the kernel does not say which user connects, neither by sock_diag(7) nor in \
+                 /proc/net/tcp: use --listen unix:PATH",
             ));
         }
         // First: from then on no other process of this user can read keys from this one.

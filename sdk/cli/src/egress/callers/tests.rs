@@ -115,6 +115,12 @@ fn a_uid_map_is_of_all_ids_or_not() {
     }
 }
 
+/// Without the table: with it nothing is tried.
+#[test]
+fn that_the_kernel_tells_of_single_sockets_is_tried() {
+    assert!(own_is_told().expect("the kernel answers"));
+}
+
 #[test]
 fn a_real_connection_of_this_process_is_its_user_s() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
