@@ -72,7 +72,8 @@ impl Listener {
                 Socket::Unix(listener.map_err(|e| failed(&e))?)
             }
             Address::Abstract(name) => {
-                let listener = bind_abstract(name).map_err(|e| failed(&e))?;
+                let listener = bind_abstract(name)
+                    .map_err(|e| Failure::cannot_listen(format_args!("--listen {address}"), &e))?;
                 Socket::Unix(listener)
             }
         };
@@ -165,7 +166,7 @@ impl Tls {
 }
 
 async fn bind_tcp(at: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
-    let failed = |error: io::Error| Failure::failed(format!("--listen {at}: {error}"));
+    let failed = |error: io::Error| Failure::cannot_listen(format_args!("--listen {at}"), &error);
     let listener = TcpListener::bind(at).await.map_err(failed)?;
     let local = listener.local_addr().map_err(failed)?;
     Ok((listener, local))
