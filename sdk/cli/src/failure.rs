@@ -1,7 +1,7 @@
 //! Why the command ends: one line for standard error, and the exit status.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Why the command ends without having done its work.
@@ -22,6 +22,20 @@ impl Failure {
 
     pub(crate) fn failed(message: impl Display) -> Self {
         Self::Failed(message.to_string())
+    }
+
+    /// An address cannot be listened on. `option` is as it was given: `--listen 127.0.0.1:8443`.
+    pub(crate) fn cannot_listen(option: impl Display, error: &io::Error) -> Self {
+        Self::failed(match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "{option}: another process listens there; stop it, or choose another address"
+            ),
+            io::ErrorKind::PermissionDenied => format!(
+                "{option}: this user may not listen there; ports below 1024 need a privilege \
+                 (CAP_NET_BIND_SERVICE)"
+            ),
+            _ => format!("{option}: {error}"),
+        })
     }
 
     /// What it says, in one line.

@@ -124,7 +124,7 @@ pub use self::owner::OwnerClass;
 pub use self::proxies::{ProxyName, TrustedProxies};
 pub use self::requester::Requester;
 pub use self::reserved_fields::{
-    override_method as overrides_method, strip as strip_reserved_fields,
+    is_same as is_same_field, override_method as overrides_method, strip as strip_reserved_fields,
 };
 pub use self::scope::{InvalidScope, RequiredScope, Scope};
 pub use self::serve::{HttpService, ServeOptions, serve, serve_connection};

@@ -111,12 +111,18 @@ pub(crate) fn connection_names_one(headers: &HeaderMap) -> bool {
     })
 }
 
-/// With `_` read as `-`: CGI and WSGI make the same variable of both.
+/// Whether a service may take two names of fields for one: with `_` read as `-`, since CGI and WSGI make
+/// the same variable of both (GW-2). Both are in lower case, as in a [`HeaderName`].
+///
+/// Whoever removes or refuses fields by name before a service must compare them in this way.
+#[must_use]
+pub fn is_same(one: &str, other: &str) -> bool {
+    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    one.len() == other.len() && one.bytes().map(dash).eq(other.bytes().map(dash))
+}
+
 fn is_one_of(names: &[&str], name: &str) -> bool {
-    let same = |(one, other): (u8, u8)| one == other || one == b'-' && other == b'_';
-    names
-        .iter()
-        .any(|known| known.len() == name.len() && known.bytes().zip(name.bytes()).all(same))
+    names.iter().any(|known| is_same(known, name))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ mod diag;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -14,16 +14,27 @@ const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// A user id as the kernel shows it to this process.
 pub(crate) type Uid = u32;
 
-/// Whether the kernel says whose a TCP connection of this machine is.
+/// Whether the kernel says whose a TCP connection of this machine is. Where there is no table, as in a
+/// `/proc` of processes alone, it may still tell of single sockets.
 pub(crate) fn are_told() -> bool {
-    std::fs::read_to_string(TABLES[0]).is_ok()
+    std::fs::read_to_string(TABLES[0]).is_ok() || own_is_told().unwrap_or(false)
+}
+
+/// Whether the kernel knows a connection of this process with itself. That it answers is not enough:
+/// without its part for TCP it calls every socket unknown.
+fn own_is_told() -> io::Result<bool> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let local = listener.local_addr()?;
+    let agent = TcpStream::connect(local)?;
+    let owner = diag::owner(agent.local_addr()?, local)?;
+    Ok(owner == Some(rustix::process::geteuid().as_raw()))
 }
 
 /// A user as options name it: `uid:1001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Caller(pub(crate) Uid);
+pub(crate) struct User(pub(crate) Uid);
 
-impl FromStr for Caller {
+impl FromStr for User {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -34,12 +45,12 @@ impl FromStr for Caller {
         // The last number stands for no user at all (setuid(2)).
         match uid.filter(|uid| *uid != Uid::MAX) {
             Some(uid) => Ok(Self(uid)),
-            None => Err("a caller is uid: and the number of a user, such as uid:1001".to_owned()),
+            None => Err("a user is named by uid: and its number, such as uid:1001".to_owned()),
         }
     }
 }
 
-impl fmt::Display for Caller {
+impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "uid:{}", self.0)
     }
@@ -72,7 +83,7 @@ impl Callers {
     ///
     /// # Errors
     /// One of them is not told from others.
-    pub(crate) fn named(names: &[Caller]) -> Result<Self, String> {
+    pub(crate) fn named(names: &[User]) -> Result<Self, String> {
         if names.is_empty() {
             return Ok(Self::own());
         }
@@ -98,7 +109,7 @@ impl Callers {
             Some(uid) => Err(format!(
                 "--callers {}: that number is shown for every user that this user namespace does not \
                  map, so it says of nobody who it is",
-                Caller(*uid)
+                User(*uid)
             )),
         }
     }
@@ -127,7 +138,7 @@ impl Callers {
 
 impl fmt::Display for Callers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.admitted.iter().map(|uid| Caller(*uid).to_string());
+        let names = self.admitted.iter().map(|uid| User(*uid).to_string());
         f.write_str(&names.collect::<Vec<_>>().join(", "))
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::address::Address;
-use super::callers::Caller;
+use super::callers::User;
 use super::origins::{self, OriginOptions};
 use super::tls::TlsOptions;
 use super::tunnels::Others;
@@ -30,7 +30,7 @@ pub(crate) struct EgressOptions {
     /// by what the kernel says of the peer. Beyond loopback no user is known: see --listen-client
     /// [default: this process's own user]
     #[arg(long, value_name = "uid:NUMBER")]
-    pub(super) callers: Vec<Caller>,
+    pub(super) callers: Vec<User>,
     #[command(flatten)]
     pub(super) origins: OriginOptions,
     /// The allowed origin that gets the requests that are sent to this egress as to a server
@@ -73,7 +73,7 @@ impl Configuration for EgressOptions {
     fn describe(&self) -> Map<String, Value> {
         let others = self.others.to_possible_value();
         let about = json!({
-            "callers": self.callers.iter().map(Caller::to_string).collect::<Vec<_>>(),
+            "callers": self.callers.iter().map(User::to_string).collect::<Vec<_>>(),
             "origins": origins::describe(&self.origins),
             "caller_certificates": self.tls.are_given(),
             "upstream": self.upstream,

@@ -16,7 +16,7 @@ use super::address::Address;
 use super::callers::{self, Callers, Peer, Uid};
 use super::names;
 use super::proxy::{Entrance, Proxy};
-use super::tls::Caller;
+use super::tls::CertificateHolder;
 use crate::failure::Failure;
 use crate::ops::socket;
 
@@ -72,7 +72,8 @@ impl Listener {
                 Socket::Unix(listener.map_err(|e| failed(&e))?)
             }
             Address::Abstract(name) => {
-                let listener = bind_abstract(name).map_err(|e| failed(&e))?;
+                let listener = bind_abstract(name)
+                    .map_err(|e| Failure::cannot_listen(format_args!("--listen {address}"), &e))?;
                 Socket::Unix(listener)
             }
         };
@@ -165,7 +166,7 @@ impl Tls {
 }
 
 async fn bind_tcp(at: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
-    let failed = |error: io::Error| Failure::failed(format!("--listen {at}: {error}"));
+    let failed = |error: io::Error| Failure::cannot_listen(format_args!("--listen {at}"), &error);
     let listener = TcpListener::bind(at).await.map_err(failed)?;
     let local = listener.local_addr().map_err(failed)?;
     Ok((listener, local))
@@ -216,7 +217,7 @@ async fn tls(
         ),
     };
     if let Some(peer) = known {
-        let entrance = Entrance::of(Caller::of(&connection), peer, place);
+        let entrance = Entrance::of(CertificateHolder::of(&connection), peer, place);
         proxy.connection(connection, entrance).await;
     }
 }

@@ -74,20 +74,28 @@ struct Plan {
     tls: Option<CallerTls>,
 }
 
+/// What is in use at a reload.
+struct InUse<'a> {
+    origins: &'a Origins,
+    /// They stay.
+    callers: &'a Callers,
+    /// Whether there is a local authority, which stays too.
+    intercepts: bool,
+}
+
 impl Plan {
-    /// Reads every file that the options name. `former` are the origins and the callers in use: the
-    /// callers stay.
+    /// Reads every file that the options name.
     ///
     /// # Errors
     /// What cannot be read, cannot be used, or cannot be together; each says what to do.
     fn new(
         options: &EgressOptions,
         counts: &Arc<Counts>,
-        former: Option<(&Origins, &Callers)>,
+        in_use: Option<&InUse<'_>>,
     ) -> Result<Self, Failure> {
         check_abstract(options)?;
-        let callers = match former {
-            Some((_, callers)) => callers.clone(),
+        let callers = match in_use {
+            Some(in_use) => in_use.callers.clone(),
             None => callers_of(options)?,
         };
         if let Address::Tcp(at) = options.listen
@@ -95,12 +103,12 @@ impl Plan {
             && !callers::are_told()
         {
             return Err(Failure::usage(
-                "/proc/net/tcp cannot be read, so it cannot be told which user connects: use --listen \
-                 unix:PATH",
+                "the kernel does not say which user connects, neither by sock_diag(7) nor in \
+                 /proc/net/tcp: use --listen unix:PATH",
             ));
         }
         // First: from then on no other process of this user can read keys from this one.
-        let former = former.map(|(origins, _)| origins);
+        let former = in_use.map(|in_use| in_use.origins);
         let origins = Origins::new(&options.origins, &callers, counts, former)?;
         if !callers.are_known() {
             for name in origins.for_users() {
@@ -112,7 +120,8 @@ impl Plan {
         }
         let tls = CallerTls::new(&options.tls, &options.listen)?;
         let upstream = upstream(options, origins.allowed())?;
-        if options.intercept.is_some() {
+        // A restart is needed to leave --intercept away.
+        if options.intercept.is_some() || in_use.is_some_and(|in_use| in_use.intercepts) {
             let allowed = origins.allowed();
             allowed.check_interceptable().map_err(Failure::usage)?;
         }
@@ -224,8 +233,12 @@ impl Service for Running {
     /// Open connections stay: each request is passed on by what is in use when it begins.
     async fn reload(&self, options: EgressOptions) -> Result<(), Failure> {
         let former = self.proxy.settings();
-        let in_use = Some((&former.origins, &self.callers));
-        let plan = Plan::new(&options, &self.proxy.counts, in_use)?;
+        let in_use = InUse {
+            origins: &former.origins,
+            callers: &self.callers,
+            intercepts: self.proxy.authority.is_some(),
+        };
+        let plan = Plan::new(&options, &self.proxy.counts, Some(&in_use))?;
         let tls = match (&self.tls, plan.tls) {
             (Some(reloading), Some(callers)) => Some((reloading, callers)),
             (Some(_), None) => {
@@ -239,7 +252,6 @@ impl Service for Running {
         };
         let allowed = plan.origins.allowed();
         if let Some(authority) = &self.proxy.authority {
-            allowed.check_interceptable().map_err(Failure::usage)?;
             let names = allowed.iter().map(HostPort::host);
             let has_new_root = authority
                 .be_for(names, SystemTime::now())

@@ -205,18 +205,18 @@ impl Certified {
 
     /// # Errors
     /// 403: configuration names other callers.
-    pub(crate) fn check(&self, caller: &Caller) -> Result<(), Refused> {
+    pub(crate) fn check(&self, holder: &CertificateHolder) -> Result<(), Refused> {
         let is_it = |certificate: &ClientCertificate| {
             self.clients.is_empty() || self.clients.iter().any(|name| is_named(name, certificate))
         };
-        match caller.facts.certificate() {
+        match holder.facts.certificate() {
             Some(certificate) if is_it(certificate) => Ok(()),
             _ => Err(Refused::new(
                 StatusCode::FORBIDDEN,
                 "caller",
                 format!(
                     "{} may not use this egress: --listen-client names those that may",
-                    caller.name
+                    holder.name
                 ),
             )),
         }
@@ -234,13 +234,13 @@ fn is_named(name: &ProxyName, certificate: &ClientCertificate) -> bool {
 
 /// A caller that has shown its certificate.
 #[derive(Clone)]
-pub(crate) struct Caller {
+pub(crate) struct CertificateHolder {
     facts: Arc<ConnectionFacts>,
     name: Arc<str>,
     end_wanted: Shared<BoxFuture<'static, ()>>,
 }
 
-impl Caller {
+impl CertificateHolder {
     pub(crate) fn of(connection: &Connection) -> Self {
         let facts = connection.facts().clone();
         let name = facts.certificate().map_or_else(String::new, name_of);

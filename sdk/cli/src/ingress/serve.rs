@@ -2,7 +2,6 @@
 
 mod unix;
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,18 +192,7 @@ impl Socket {
             ListenAt::Tcp(addr) => TcpListener::bind(addr).await.map(Self::Tcp),
             ListenAt::Unix(path) => unix::bind(path).await.map(Self::Unix),
         };
-        bound.map_err(|error| {
-            Failure::failed(match error.kind() {
-                io::ErrorKind::AddrInUse => format!(
-                    "--listen {listen}: another process listens there; stop it, or choose another"
-                ),
-                io::ErrorKind::PermissionDenied => format!(
-                    "--listen {listen}: this user may not listen there; ports below 1024 need a \
-                     privilege (CAP_NET_BIND_SERVICE)"
-                ),
-                _ => format!("--listen {listen}: {error}"),
-            })
-        })
+        bound.map_err(|error| Failure::cannot_listen(format_args!("--listen {listen}"), &error))
     }
 
     fn local(&self, asked: &ListenAt) -> ListenAt {

@@ -101,8 +101,9 @@ impl Admin {
             ListenAt::Tcp(address) => {
                 let listener = TcpListener::bind(address).await;
                 let local = listener.and_then(|tcp| Ok((tcp.local_addr()?, tcp)));
-                let (local, listener) =
-                    local.map_err(|error| Failure::failed(format!("--admin {at}: {error}")))?;
+                let (local, listener) = local.map_err(|error| {
+                    Failure::cannot_listen(format_args!("--admin {at}"), &error)
+                })?;
                 let reach = reach(local);
                 if reach == Reach::Network {
                     tracing::warn!(

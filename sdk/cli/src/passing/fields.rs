@@ -1,6 +1,7 @@
 //! Fields that are for one connection only, and names that are written in several ways (RFC 9110
 //! section 7.6.1).
 
+use bowline::server::is_same_field;
 use http::header::{CONNECTION, COOKIE, TE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -34,7 +35,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) {
         // hyper has answered `Expect`.
         HOP_BY_HOP.contains(&name)
             || matches!(name, "expect" | "proxy-authorization" | "http2-settings")
-            // `_` for `-`: CGI and WSGI make the same variable of both.
+            // `_` for `-`: see `is_same_field`.
             || name.contains('_') && (is_one_of(&HOP_BY_HOP, name) || starts_like(name, "content-"))
     });
 }
@@ -116,18 +117,12 @@ pub(crate) fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
 }
 
 pub(crate) fn is_one_of(known: &[&str], name: &str) -> bool {
-    known.iter().any(|known| is_same(known, name))
-}
-
-/// With `_` and `-` taken for the same.
-pub(crate) fn is_same(one: &str, other: &str) -> bool {
-    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    one.len() == other.len() && one.bytes().map(dash).eq(other.bytes().map(dash))
+    known.iter().any(|known| is_same_field(known, name))
 }
 
 pub(crate) fn starts_like(name: &str, prefix: &str) -> bool {
     name.get(..prefix.len())
-        .is_some_and(|start| is_same(start, prefix))
+        .is_some_and(|start| is_same_field(start, prefix))
 }
 
 #[cfg(test)]

@@ -42,6 +42,22 @@ fn reserved_fields_are_removed_in_every_spelling_and_others_stay() {
 }
 
 #[test]
+fn names_are_the_same_with_underscores_for_dashes_on_either_side() {
+    for (one, other, same) in [
+        ("tls-exporter", "tls-exporter", true),
+        ("tls-exporter", "tls_exporter", true),
+        ("tls_exporter", "tls-exporter", true),
+        ("a-b_c", "a_b-c", true),
+        ("tls-exporter", "tlsxexporter", false),
+        ("tls-exporter", "tls-exporter-", false),
+        ("tls-exporter", "tls", false),
+        ("", "-", false),
+    ] {
+        assert_eq!(is_same(one, other), same, "{one} {other}");
+    }
+}
+
+#[test]
 fn a_connection_option_must_not_name_a_field_that_has_to_arrive() {
     let named = |values: &[&'static str]| {
         let mut headers = HeaderMap::new();

@@ -83,8 +83,8 @@ fn only_the_named_users_are_admitted_and_no_unmapped_one() {
 
 #[test]
 fn a_caller_is_the_number_of_a_user() {
-    assert_eq!("uid:1001".parse(), Ok(Caller(1001)));
-    assert_eq!("uid:0".parse(), Ok(Caller(0)));
+    assert_eq!("uid:1001".parse(), Ok(User(1001)));
+    assert_eq!("uid:0".parse(), Ok(User(0)));
     for text in [
         "1001",
         "uid:",
@@ -97,7 +97,7 @@ fn a_caller_is_the_number_of_a_user() {
         "gid:1",
         "",
     ] {
-        let error = text.parse::<Caller>().expect_err(text);
+        let error = text.parse::<User>().expect_err(text);
         assert!(error.contains("such as uid:1001"), "{text}: {error}");
     }
 }
@@ -113,6 +113,12 @@ fn a_uid_map_is_of_all_ids_or_not() {
     ] {
         assert_eq!(maps_all(map), all, "{map:?}");
     }
+}
+
+/// Without the table: with it nothing is tried.
+#[test]
+fn that_the_kernel_tells_of_single_sockets_is_tried() {
+    assert!(own_is_told().expect("the kernel answers"));
 }
 
 #[test]

@@ -6,14 +6,14 @@
 
 use http::StatusCode;
 
-use crate::egress::callers::{Caller, Callers, Peer};
+use crate::egress::callers::{Callers, Peer, User};
 use crate::egress::names::HostPort;
 use crate::egress::refused::Refused;
 use crate::table::Fields;
 
 /// At least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OnlyCallers(Vec<Caller>);
+pub(super) struct OnlyCallers(Vec<User>);
 
 impl OnlyCallers {
     /// `None`: all that may use the egress.
@@ -34,8 +34,8 @@ impl OnlyCallers {
             text.parse()
                 .map_err(|error| format!("`callers`, {text:?}: {error}"))
         };
-        let callers: Result<_, String> = texts.into_iter().map(parse).collect();
-        callers.map(|callers| Some(Self(callers)))
+        let users: Result<_, String> = texts.into_iter().map(parse).collect();
+        users.map(|users| Some(Self(users)))
     }
 
     /// # Errors
@@ -45,10 +45,10 @@ impl OnlyCallers {
         if !all.are_known() {
             return Ok(());
         }
-        match self.0.iter().find(|caller| !all.admits(caller.0)) {
+        match self.0.iter().find(|user| !all.admits(user.0)) {
             None => Ok(()),
-            Some(caller) => Err(format!(
-                "`callers`: {caller} may not use this proxy at all, only {all} may"
+            Some(user) => Err(format!(
+                "`callers`: {user} may not use this proxy at all, only {all} may"
             )),
         }
     }
@@ -57,10 +57,10 @@ impl OnlyCallers {
     /// 403 for anybody else, and where it is not known who it is.
     pub(super) fn check(&self, name: &HostPort, peer: Peer) -> Result<(), Refused> {
         let text = match peer {
-            Peer::User(uid) if self.0.contains(&Caller(uid)) => return Ok(()),
+            Peer::User(uid) if self.0.contains(&User(uid)) => return Ok(()),
             Peer::User(uid) => format!(
                 "https://{name}: requests of {} do not go there (`callers`)",
-                Caller(uid)
+                User(uid)
             ),
             Peer::Unknown => format!(
                 "https://{name}: requests of certain users alone go there (`callers`), and the kernel \
@@ -72,7 +72,7 @@ impl OnlyCallers {
 
     /// For `/stats`.
     pub(super) fn names(&self) -> Vec<String> {
-        self.0.iter().map(Caller::to_string).collect()
+        self.0.iter().map(User::to_string).collect()
     }
 }
 

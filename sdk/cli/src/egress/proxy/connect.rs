@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::entrance::{Caller, Entrance};
+use super::entrance::{Arrival, Entrance};
 use super::{Proxy, Settings, head};
 use crate::causes::with_causes;
 use crate::egress::answer::Refused;
@@ -128,12 +128,12 @@ impl Proxy {
             .and_then(|()| names::check_intercepted(on, &head(&request)));
         let answered = match checked.and_then(|()| settings.origins.named(&on.connect)) {
             Ok(origin) => {
-                let caller = Caller {
+                let arrival = Arrival {
                     peer: entrance.peer(),
                     way: Way::Tunnel,
                 };
                 let note = &mut line.note;
-                self.pass(&settings, origin, request, caller, note).await
+                self.pass(&settings, origin, request, arrival, note).await
             }
             Err(refused) => Err(refused),
         };

@@ -8,21 +8,21 @@ use crate::egress::callers::Peer;
 use crate::egress::names::HostPort;
 use crate::egress::pages::Way;
 use crate::egress::refused::Refused;
-use crate::egress::tls::{self, Certified};
+use crate::egress::tls::{CertificateHolder, Certified};
 
 /// Of a connection, and of what becomes of it: a tunnel outlives its `CONNECT`.
 #[derive(Clone)]
 pub(crate) struct Entrance {
     peer: Peer,
     own_names: Option<Arc<[HostPort]>>,
-    certified: Option<tls::Caller>,
+    certified: Option<CertificateHolder>,
     /// Taken until all of it has ended.
     _place: Arc<OwnedSemaphorePermit>,
 }
 
 /// Whom a request comes from, and how.
 #[derive(Clone, Copy)]
-pub(super) struct Caller<'a> {
+pub(super) struct Arrival<'a> {
     pub(super) peer: Peer,
     pub(super) way: Way<'a>,
 }
@@ -43,7 +43,11 @@ impl Entrance {
     }
 
     /// By a listener that ends TLS. Its names are [`Certified`]'s.
-    pub(crate) fn of(certified: tls::Caller, peer: Peer, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn of(
+        certified: CertificateHolder,
+        peer: Peer,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
             certified: Some(certified),
             ..Self::new(peer, None, place)
@@ -51,7 +55,7 @@ impl Entrance {
     }
 
     /// Who has shown a certificate.
-    pub(super) fn certified(&self) -> Option<&tls::Caller> {
+    pub(super) fn certified(&self) -> Option<&CertificateHolder> {
         self.certified.as_ref()
     }
 
@@ -68,7 +72,7 @@ impl Entrance {
     }
 
     /// Of a request to the listener itself.
-    pub(super) fn caller<'a>(&'a self, certified: &'a Certified) -> Caller<'a> {
+    pub(super) fn arrival<'a>(&'a self, certified: &'a Certified) -> Arrival<'a> {
         let way = match self.own_names(certified) {
             Some(own) => Way::Port {
                 own,
@@ -76,7 +80,7 @@ impl Entrance {
             },
             None => Way::Socket,
         };
-        Caller {
+        Arrival {
             peer: self.peer,
             way,
         }
@@ -86,7 +90,7 @@ impl Entrance {
     /// 403: another certificate is needed.
     pub(super) fn check(&self, certified: &Certified) -> Result<(), Refused> {
         match &self.certified {
-            Some(caller) => certified.check(caller),
+            Some(holder) => certified.check(holder),
             None => Ok(()),
         }
     }
@@ -94,7 +98,7 @@ impl Entrance {
     /// Completes when what came in here may not go on.
     pub(super) async fn end_wanted(&self) {
         match &self.certified {
-            Some(caller) => caller.end_wanted().await,
+            Some(holder) => holder.end_wanted().await,
             None => std::future::pending().await,
         }
     }

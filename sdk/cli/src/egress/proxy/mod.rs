@@ -23,7 +23,7 @@ use metrics::Label;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::entrance::Caller;
+use self::entrance::Arrival;
 pub(crate) use self::entrance::Entrance;
 use super::answer::Refused;
 use super::authority::Authority;
@@ -179,9 +179,9 @@ impl Proxy {
             } else {
                 match origin_of(&settings, &request, entrance) {
                     Ok(origin) => {
-                        let caller = entrance.caller(&settings.certified);
+                        let arrival = entrance.arrival(&settings.certified);
                         let note = &mut line.note;
-                        self.pass(&settings, origin, request, caller, note).await
+                        self.pass(&settings, origin, request, arrival, note).await
                     }
                     Err(refused) => Err(refused),
                 }
@@ -208,7 +208,7 @@ impl Proxy {
 
     fn line(&self, request: &Request<Incoming>, entrance: &Entrance) -> Line {
         let note = Note {
-            caller: entrance.certified().map(|caller| caller.name().clone()),
+            caller: entrance.certified().map(|holder| holder.name().clone()),
             ..Note::default()
         };
         Line::begin(request, self.in_flight.clone(), note)
@@ -236,15 +236,15 @@ impl Proxy {
         settings: &Settings,
         origin: &Origin,
         request: Request<Incoming>,
-        caller: Caller<'_>,
+        arrival: Arrival<'_>,
         note: &mut Note,
     ) -> Result<Response<Body>, Refused> {
         note.origin = Some(origin.name().to_string());
         let (mut parts, body) = request.into_parts();
         // As they came: a `Connection` option could take them out.
-        pages::check(&parts.headers, origin.name(), caller.way)?;
+        pages::check(&parts.headers, origin.name(), arrival.way)?;
         names::check_upgrade(&parts.headers)?;
-        let admitted = origin.admit(&mut parts, caller.peer)?;
+        let admitted = origin.admit(&mut parts, arrival.peer)?;
         fields::check_reserved(&parts.headers)?;
         fields::strip_request(&mut parts.headers);
         parts.uri = uri(origin.name(), &parts.uri)?;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::fields;
 use super::places::Place;
 use super::sse::{COMMENT, Position};
+use super::unread::LentBody;
 use crate::passing::body::{BoxError, with_trailers};
 use crate::passing::fields::strip_hop_by_hop;
 
@@ -92,7 +93,7 @@ impl Patience {
 /// A request's body on its way to the upstream.
 pub(super) struct RequestBody {
     /// `None`: it is empty.
-    inner: Option<Incoming>,
+    inner: Option<LentBody>,
     left: Option<u64>,
     patience: Patience,
     strip: Arc<[HeaderName]>,
@@ -103,7 +104,7 @@ pub(super) struct RequestBody {
 
 impl RequestBody {
     pub(super) fn new(
-        inner: Incoming,
+        inner: LentBody,
         max: Option<u64>,
         timeout: Duration,
         strip: Arc<[HeaderName]>,

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bowline::server::{
     AccessToken, BindingClass, ConnectionFacts, FailedCheck, Observed, VerifiedBinding,
-    strip_reserved_fields,
+    is_same_field, strip_reserved_fields,
 };
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
@@ -22,7 +22,7 @@ pub(super) fn strip_request(headers: &mut HeaderMap, configured: &[HeaderName]) 
     fields::strip_request(headers);
     strip_reserved_fields(headers);
     fields::remove(headers, |name| {
-        fields::is_same(PROOF, name) || names(configured, name)
+        is_same_field(PROOF, name) || names(configured, name)
     });
 }
 
@@ -40,7 +40,7 @@ pub(super) fn strip_request_trailers(trailers: &mut HeaderMap, configured: &[Hea
 
 fn names(configured: &[HeaderName], name: &str) -> bool {
     let mut configured = configured.iter();
-    configured.any(|known| fields::is_same(known.as_str(), name))
+    configured.any(|known| is_same_field(known.as_str(), name))
 }
 
 /// Says of a stripped request what the ingress knows about it (GW-2).

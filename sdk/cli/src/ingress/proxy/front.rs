@@ -8,19 +8,21 @@ use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
 use tower::Service;
 
 use super::answer::{self, Refused};
 use super::body::Body;
+use super::unread::{self, LentBody};
 use crate::passing::fields::ask_for_websocket;
 
 /// The outermost service.
 #[derive(Clone)]
 pub(crate) struct Front<S>(pub(crate) S);
 
-impl<S, B> Service<Request<B>> for Front<S>
+impl<S> Service<Request<Incoming>> for Front<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
+    S: Service<Request<LentBody>, Response = Response<Body>>,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
 {
@@ -32,13 +34,18 @@ where
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let (request, unread) = unread::lend(request);
         let (parts, body) = request.into_parts();
-        if let Err(refused) = check(&parts) {
-            let response = answer::refusal(refused);
-            return Box::pin(std::future::ready(Ok(response)));
-        }
-        Box::pin(self.0.call(Request::from_parts(parts, body)))
+        let passed = check(&parts).map(|()| self.0.call(Request::from_parts(parts, body)));
+        Box::pin(async move {
+            let response = match passed {
+                Ok(response) => response.await?,
+                Err(refused) => answer::refusal(refused),
+            };
+            unread.read().await;
+            Ok(response)
+        })
     }
 }
 

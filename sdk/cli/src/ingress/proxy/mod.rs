@@ -6,6 +6,7 @@ mod fields;
 mod front;
 mod places;
 mod sse;
+mod unread;
 mod upstream;
 
 use std::convert::Infallible;
@@ -31,6 +32,7 @@ pub(crate) use self::body::Body;
 use self::body::{BodyError, RequestBody, ResponseBody, Waiting};
 pub(crate) use self::front::Front;
 use self::places::{Place, Places};
+use self::unread::LentBody;
 use self::upstream::{Upstream, UpstreamError};
 use crate::passing::fields::{accept_trailers, join_cookies, strip_hop_by_hop};
 use crate::receipt::ReceiptKey;
@@ -92,7 +94,7 @@ impl Proxy {
     }
 }
 
-impl Service<Request<Incoming>> for Proxy {
+impl Service<Request<LentBody>> for Proxy {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
@@ -101,7 +103,7 @@ impl Service<Request<Incoming>> for Proxy {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<LentBody>) -> Self::Future {
         let shared = self.0.clone();
         Box::pin(async move {
             let binding = request.extensions().get::<VerifiedBinding>().cloned();
@@ -120,7 +122,7 @@ impl Service<Request<Incoming>> for Proxy {
 }
 
 impl Shared {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    async fn answer(&self, request: Request<LentBody>) -> Result<Response<Body>, Refused> {
         let passing = self.passing.load_full();
         if let Some((path, metadata)) = &passing.metadata
             && path == request.uri().path()
@@ -152,7 +154,7 @@ impl Shared {
         Ok(self.pass_back(response, place, &passing))
     }
 
-    fn place(&self, request: &Request<Incoming>) -> Result<Place, Refused> {
+    fn place(&self, request: &Request<LentBody>) -> Result<Place, Refused> {
         let extensions = request.extensions();
         let facts = extensions.get::<Arc<ConnectionFacts>>();
         let client = self
@@ -279,7 +281,7 @@ fn only_final(response: Response<Incoming>) -> Result<Response<Incoming>, Upstre
 }
 
 /// What is known from the head of a request.
-fn check_passable(request: &Request<Incoming>, passing: &Passing) -> Result<(), Refused> {
+fn check_passable(request: &Request<LentBody>, passing: &Passing) -> Result<(), Refused> {
     let headers = request.headers();
     if fields::connection_names(headers, &passing.strip) {
         return Err(Refused::new(
@@ -338,7 +340,7 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// The ingress's own document.
-async fn own(mut metadata: MetadataService, request: Request<Incoming>) -> Response<Body> {
+async fn own(mut metadata: MetadataService, request: Request<LentBody>) -> Response<Body> {
     let Ok(response) = metadata.call(request).await;
     let (parts, body) = response.into_parts();
     let Ok(body) = body.collect().await;

@@ -324,38 +324,77 @@ async fn run_as_the_first_process_of_a_pid_namespace() {
     assert_eq!(world.private_directories().len(), 0);
 }
 
-/// A `/proc` of processes alone, as some containers have it, holds no table of sockets.
+/// Runs its arguments where the kernel has no `AF_NETLINK` (seccomp(2), `RestrictAddressFamilies` of
+/// systemd).
+const WITHOUT_NETLINK: &str = r#"
+import ctypes, os, platform, struct, sys
+socket = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+LOAD, EQUAL, RETURN, NETLINK, EAFNOSUPPORT = 0x20, 0x15, 0x06, 16, 97
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in [
+    (LOAD, 0, 0, 0), (EQUAL, 0, 3, socket), (LOAD, 0, 0, 16), (EQUAL, 0, 1, NETLINK),
+    (RETURN, 0, 0, 0x50000 | EAFNOSUPPORT), (RETURN, 0, 0, 0x7fff0000)]))
+libc = ctypes.CDLL(None, use_errno=True)
+filter = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 6, ctypes.addressof(program)))
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, filter, 0, 0):
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.execvp(sys.argv[1], sys.argv[1:])
+"#;
+
+/// `command` in a `/proc` of processes alone, as some containers have it: it holds no table of sockets.
+/// `before` are a command and its arguments, of which all else are more.
+fn without_table(world: &World, before: &[&str], command: &Command, more: &[&str]) -> Command {
+    let command = command.as_std();
+    let script = "mount -t proc -o subset=pid proc /proc && exec \"$@\"";
+    let mut outer = Command::new("unshare");
+    outer
+        .args(["--fork", "--kill-child", "--pid", "--mount"])
+        .args(["sh", "-c", script, "sh"])
+        .args(before)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .args(more)
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("ORIGIN", world.server.origin())
+        .kill_on_drop(true);
+    outer
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root, for namespaces, and curl: run `just parts`"]
+async fn where_there_is_no_table_the_kernel_may_tell_of_single_sockets() {
+    assert_root();
+    let world = World::new("users-single");
+    let script = r#"
+        ! [ -e /proc/net/tcp ] || exit 9
+        curl -sS -o /dev/null -w '%{http_code} ' "$ORIGIN"
+        setpriv --reuid 65533 --clear-groups curl -sS -o /dev/null -w '%{http_connect} ' --proxy "$HTTPS_PROXY" "$ORIGIN"
+        echo "$HTTPS_PROXY""#;
+    let command = without_table(&world, &[], &world.run(&[]), &["sh", "-c", script]);
+    let output = ended(command).await;
+    let told = String::from_utf8_lossy(&output.stdout);
+    // No password is needed, and another user is cut off.
+    assert!(told.starts_with("200 000 http://127.0.0.1:"), "{output:?}");
+    assert_eq!(world.server.counts().requests, 1);
+
+    let origin = world.server.origin();
+    let service = ["--allow", &origin, "--listen", "127.0.0.1:0", "--check"];
+    let command = without_table(&world, &[], &world.bowline("egress"), &service);
+    let output = ended(command).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs root, for namespaces, Python and curl: run `just parts`"]
 async fn where_the_kernel_does_not_say_whose_a_connection_is_a_password_is_needed() {
     assert_root();
     let world = World::new("users-unknown");
     let in_namespace = |command: &Command, more: &[&str]| {
-        let command = command.as_std();
-        let script = "mount -t proc -o subset=pid proc /proc && exec \"$@\"";
-        let mut outer = Command::new("unshare");
-        outer
-            .args([
-                "--fork",
-                "--kill-child",
-                "--pid",
-                "--mount",
-                "sh",
-                "-c",
-                script,
-                "sh",
-            ])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .args(more)
-            .envs(
-                command
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            )
-            .env("ORIGIN", world.server.origin())
-            .kill_on_drop(true);
-        outer
+        let before = ["python3", "-c", WITHOUT_NETLINK];
+        without_table(&world, &before, command, more)
     };
     let script = r#"
         ! [ -e /proc/net/tcp ] || exit 9

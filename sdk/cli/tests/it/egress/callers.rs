@@ -312,6 +312,32 @@ async fn a_caller_can_be_named_by_its_spiffe_id() {
     service.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_upgrade_was_not_granted_ends_with_close_notify() {
+    let scene = Scene::new("callers-not-granted");
+    let service = scene.start(&[]).await;
+    let host = &scene.host;
+    for (request, expected) in [
+        (
+            "CONNECT other.example:443 HTTP/1.1\r\nHost: other.example:443\r\nConnection: close\r\n\r\n"
+                .to_owned(),
+            "403",
+        ),
+        (
+            format!(
+                "GET http://{host}/x HTTP/1.1\r\nHost: {host}\r\nConnection: upgrade, close\r\nUpgrade: h2c\r\n\r\n"
+            ),
+            "200",
+        ),
+    ] {
+        // rustls has an error for an end without it.
+        let answer = scene.say(&service, Some(&scene.caller), &request).await;
+        let answer = answer.expect("close_notify");
+        assert_eq!(status(&answer), expected, "{answer}");
+    }
+    service.end().await;
+}
+
 /// On loopback the user counts as without TLS, and the certificate besides.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_loopback_a_certificate_is_needed_too_if_the_listener_ends_tls() {

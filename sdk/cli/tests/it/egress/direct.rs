@@ -13,6 +13,7 @@ use http_body::Frame;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use std::convert::Infallible;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::agents::{Service, World, authority, request, stderr};
@@ -47,6 +48,24 @@ async fn a_unix_socket_is_this_users_alone_and_a_reverse_proxy_for_any_host() {
     assert_eq!(world.seen.proofs(), (1, 3));
     service.end().await;
     assert!(!path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_told() {
+    let world = World::new("direct-taken");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").to_string();
+    let name = format!("bowline-taken-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    let _listener = std::os::unix::net::UnixListener::bind_addr(&address).expect("a socket");
+    let socket = format!("unix:@{name}");
+    for listen in [&port, &socket] {
+        let mut command = world.egress(&["--abstract-socket", "--listen", listen]);
+        let output = command.output().await.expect("it runs");
+        let told = format!("--listen {listen}: another process listens there");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains(&told), "{output:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

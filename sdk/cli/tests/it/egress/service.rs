@@ -147,6 +147,29 @@ async fn origins_come_and_go_with_the_file() {
     service.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intercept_that_was_left_away_still_needs_names_that_it_can_sign_for() {
+    let world = World::new("service-intercept");
+    let (origin, dir) = (world.server.origin(), world.file("authority"));
+    let file = world.file("egress.toml");
+    replace_file(
+        &file,
+        format!("allow = [{origin:?}]\nintercept = {dir:?}\n"),
+    );
+    let mut command = world.bowline("egress");
+    let service = Service::on_port(logging(command.arg("--config").arg(&file))).await;
+    let address = "https://127.0.0.1:8443";
+    replace_file(&file, format!("allow = [{origin:?}, {address:?}]\n"));
+    service.logs(REFUSED, 1).await;
+    service.logs("an IP address cannot be intercepted", 1).await;
+    replace_file(&file, format!("allow = [{origin:?}]\n"));
+    service.logs(RELOADED, 1).await;
+    service
+        .logs("--intercept changed: a restart is needed for that", 1)
+        .await;
+    service.end().await;
+}
+
 /// `/held` is answered when it is released.
 pub(super) struct Held {
     pub(super) arrived: mpsc::UnboundedReceiver<()>,

@@ -177,6 +177,12 @@ async fn a_socket_that_was_left_is_replaced_and_nothing_else() {
         message.contains("another process listens there"),
         "{message}"
     );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let message = second(&taken.local_addr().unwrap().to_string());
+    assert!(
+        message.contains("another process listens there"),
+        "{message}"
+    );
     assert_eq!(admin.get("/readyz").await.0, StatusCode::OK);
     drop(ingress);
     // A file of another kind.

@@ -132,7 +132,7 @@ async fn callers_that_cannot_be_are_said_at_the_start() {
         other(),
         own()
     );
-    let form = "a caller is uid: and the number of a user, such as uid:1001";
+    let form = "a user is named by uid: and its number, such as uid:1001";
     for subcommand in ["egress", "run"] {
         for (callers, said) in [
             (only(other()), &*not_admitted),

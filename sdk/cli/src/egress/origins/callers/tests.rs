@@ -1,7 +1,7 @@
 use super::*;
 
 fn only(uids: &[u32]) -> OnlyCallers {
-    OnlyCallers(uids.iter().copied().map(Caller).collect())
+    OnlyCallers(uids.iter().copied().map(User).collect())
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_request_of_another_user_or_of_an_unknown_one_is_refused_with_the_reason() {
 
 #[test]
 fn a_user_that_may_not_use_the_egress_cannot_be_named_for_an_origin() {
-    let all = Callers::named(&[Caller(1001), Caller(1002)]).expect("users");
+    let all = Callers::named(&[User(1001), User(1002)]).expect("users");
     assert_eq!(only(&[1002]).check_admitted(&all), Ok(()));
     let refused = only(&[1002, 1003]).check_admitted(&all).expect_err("1003");
     assert_eq!(
