@@ -297,10 +297,6 @@ impl KeyState {
         let index = self.members.iter().position(|m| m.id == id)?;
         let open = self.members.len();
         let member = self.members.remove(index);
-        if member.busy > 0 && member.streams == 1 {
-            self.demand
-                .served(now.saturating_duration_since(member.last_used));
-        }
         for successor in &mut self.members {
             // It takes over as it is.
             successor.prepares_for.take_if(|old| *old == id);
