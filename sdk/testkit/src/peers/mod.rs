@@ -4,6 +4,7 @@
 //! - [`MisbehavingPeer`] breaks the rules, one [`Misbehaviour`] at a time.
 //! - [`EchoServer`] echoes the tokens and proofs that it is sent.
 //! - [`PlainServer`] has no TLS; tests compare bowline's results with it.
+//! - [`Distance`] puts a server far away: bytes take a while each way.
 //! - [`H2Wire`] is an HTTP/2 connection frame by frame, for tests that script one themselves.
 //!
 //! Two routers can be served by the first: [`LegacySse`] is MCP's legacy transport, and [`forward`]
@@ -30,6 +31,7 @@ macro_rules! address_methods {
 mod connection_log;
 mod counted_service;
 mod cycling;
+mod distance;
 mod echo_server;
 pub mod echoes;
 mod h2_wire;
@@ -42,6 +44,7 @@ mod reverse_proxy;
 
 pub use connection_log::{ConnectionCount, Counts};
 pub use cycling::{Cycle, CyclingOptions, CyclingServer};
+pub use distance::Distance;
 pub use echo_server::{Echo, EchoServer};
 pub use h2_wire::H2Wire;
 pub use haproxy::HaProxy;
