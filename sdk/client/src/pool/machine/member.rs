@@ -193,7 +193,10 @@ impl Member {
             (_, learned) => learned,
         };
         let life = life.map(|end| end.saturating_duration_since(self.opened_at));
-        let lately = (LATELY + lead).min(life.map_or(Duration::MAX, |life| life / 4));
+        // Of the time that it may be idle too: nearly over, it is closed sooner than it would be replaced.
+        let idle = self.idle_until.saturating_duration_since(self.last_used);
+        let lately = life.into_iter().chain([idle]).min().unwrap_or_default() / 4;
+        let lately = lately.min(LATELY + lead);
         self.busy > 0 || self.requests > 0 && self.last_used + lately > now
     }
 
