@@ -317,10 +317,15 @@ impl KeyState {
         Some(*member)
     }
 
-    /// A successor is ready: the connection that it replaces takes no more requests.
+    /// A successor is ready: the connection that it replaces takes no more requests, and it takes the
+    /// next one. Where there are others the server could find it idle otherwise, and end it.
     pub(super) fn take_over(&mut self, id: ConnectionId, now: Instant) {
         let lead = self.ahead.lead();
-        let old = self.member(id).and_then(|m| m.prepares_for.take());
+        let Some(index) = self.members.iter().rposition(|m| m.id == id) else {
+            return;
+        };
+        let old = self.members[index].prepares_for.take();
+        self.members[index..].rotate_left(1);
         if let Some(old) = old.and_then(|old| self.member(old))
             && old.is_open()
         {
