@@ -12,6 +12,7 @@ use bowline_testkit::peers::CyclingOptions;
 use bowline_testkit::tls::Alpn;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
+use tokio::time::Instant;
 
 fn gated(fixture: &Fixture) -> (Arc<Gate>, Identity) {
     let gate = Arc::new(Gate::default());
@@ -147,6 +148,53 @@ async fn a_request_that_waits_for_a_signature_takes_a_proved_connection_that_com
     let totals = client.stats().totals;
     assert_eq!((totals.signatures(), totals.abandoned), (3, 0));
     assert_eq!(client.stats().connections_opened, 2);
+}
+
+/// HTTP/1.1: where a request takes much less time than a signature, a connection is shared by the
+/// requests whose proofs are signed, and each proof is signed once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_share_a_connection_while_their_proofs_are_signed() {
+    let fixture = Fixture::new();
+    let server = RawServer::alpn(&fixture.pki, Alpn::Http1).await;
+    let url = server.origin();
+    let (gate, identity) = gated(&fixture);
+    let client = fixture.builder().identity(identity).build().unwrap();
+
+    let started = Instant::now();
+    let first = spawn(&client, &url, &fixture.token("first"));
+    let mut connection = soon(server.accept()).await;
+    soon(serve(&mut connection)).await;
+    soon(first).await.unwrap();
+    // A key that takes a hundred times as long as a request, handshake included.
+    let slow = started.elapsed() * 100;
+    gate.close();
+    let second = spawn(&client, &url, &fixture.token("second"));
+    soon(gate.is_waited_for()).await;
+    tokio::time::sleep(slow).await;
+    gate.open();
+    soon(serve(&mut connection)).await;
+    soon(second).await.unwrap();
+
+    gate.close();
+    let tokens = ["a", "b", "c", "d"].map(|name| fixture.token(name));
+    let requests: Vec<_> = tokens
+        .iter()
+        .cycle()
+        .take(20)
+        .map(|token| spawn(&client, &url, token))
+        .collect();
+    soon(gate.is_waited_for_by(tokens.len())).await;
+    gate.open();
+    for _ in &requests {
+        soon(serve(&mut connection)).await;
+    }
+    for request in requests {
+        soon(request).await.unwrap();
+    }
+    let stats = client.stats();
+    assert_eq!(stats.totals.signatures(), 2 + tokens.len() as u64);
+    assert_eq!((stats.totals.answered, stats.totals.abandoned), (22, 0));
+    assert_eq!(stats.connections_opened, 1);
 }
 
 /// Reads a request and answers it.

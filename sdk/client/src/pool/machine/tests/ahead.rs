@@ -315,6 +315,53 @@ fn what_a_burst_left_over_gets_no_successor() {
     assert_eq!(Fixture::opened_ahead(&actions), [c(9)]);
 }
 
+/// Where there are two the server could find the new one idle, and end it.
+#[test]
+fn a_successor_that_takes_over_takes_the_next_request() {
+    let mut fixture = Fixture::new(Limits {
+        age: Some(AGE),
+        ..ahead(8, 8)
+    });
+    let h1 = |n| NewConnection {
+        http: HttpVersion::H1,
+        streams: 1,
+        ..new(n, SECOND / 10)
+    };
+    for n in 1..=2 {
+        fixture.run(wanted(n));
+        fixture.run(Event::Opened(h1(n)));
+    }
+    // Both go on, the second a second later.
+    fixture.after(AGE / 2);
+    fixture.run(Event::Released(c(1), Use::Stream));
+    fixture.run(Event::Closed(c(1), Ending::Other));
+    fixture.run(wanted(3));
+    fixture.run(Event::Opened(h1(3)));
+    let actions = fixture.after(AGE / 2 - SECOND / 4);
+    assert_eq!(Fixture::opened_ahead(&actions), [c(2)]);
+    fixture.run(Event::OpenedAhead(h1(4), c(2)));
+    fixture.run(Event::Released(c(3), Use::Stream));
+    fixture.run(Event::Released(c(2), Use::Stream));
+    fixture.run(Event::Ready(c(4), None));
+    assert_eq!(fixture.run(wanted(4)), [assign(4, 4)]);
+}
+
+/// With one second to be idle, a connection that was idle for half of it is about to be closed.
+#[test]
+fn what_is_soon_closed_as_idle_gets_no_successor() {
+    let opens = |idle| {
+        let mut fixture = Fixture::in_use(Limits {
+            idle: SECOND,
+            ..aged(8, 8)
+        });
+        fixture.after(AGE - SECOND / 4 - idle);
+        fixture.run(Event::Released(c(1), Use::Stream));
+        Fixture::opened_ahead(&fixture.after(idle))
+    };
+    assert_eq!(opens(SECOND / 5), [c(1)]);
+    assert_eq!(opens(SECOND / 2), []);
+}
+
 #[test]
 fn a_deployment_is_no_habit_and_opens_nothing_ahead() {
     let mut fixture = Fixture::new(ahead(8, 8));
