@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::pool::machine::ahead::{Ahead, Allowed};
 
 const AGE: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -313,6 +314,38 @@ fn what_a_burst_left_over_gets_no_successor() {
     fixture.run(slow(10));
     let actions: Vec<_> = (0..16).flat_map(|_| fixture.after(life / 16)).collect();
     assert_eq!(Fixture::opened_ahead(&actions), [c(9)]);
+}
+
+/// Their openings ahead count for a minute, so they do too.
+#[test]
+fn connections_that_have_ended_count_for_the_bound_of_the_minute() {
+    let (mut ahead, start) = (Ahead::default(), Instant::now());
+    for _ in 0..25 {
+        assert_eq!(ahead.ask(start, 3), Allowed::Yes);
+    }
+    for _ in 25..30 {
+        assert_eq!(ahead.ask(start + SECOND, 1), Allowed::Yes);
+    }
+    assert_eq!(ahead.ask(start + SECOND, 1), Allowed::Stops);
+
+    let later = start + 62 * SECOND;
+    for _ in 0..10 {
+        assert_eq!(ahead.ask(later, 1), Allowed::Yes);
+    }
+    assert_eq!(ahead.ask(later, 1), Allowed::Stops, "a minute later");
+}
+
+/// The first connection that is replaced ahead is replaced in time, too.
+#[test]
+fn before_proofs_were_made_ahead_those_of_the_last_end_tell_the_lead() {
+    let mut fixture = Fixture::in_use(ahead(8, 8));
+    let margin = SECOND / 100;
+    let lead = |fixture: &Fixture| fixture.machine.lead(KEYS[0]);
+    assert_eq!(lead(&fixture), (SECOND / 10 * 2) * 3 / 2 + margin);
+    fixture.machine.proofs_would_take(KEYS[0], SECOND);
+    assert_eq!(lead(&fixture), (SECOND / 10 + SECOND) * 3 / 2 + margin);
+    fixture.run(Event::Ready(c(1), Some(SECOND / 5)));
+    assert_eq!(lead(&fixture), (SECOND / 10 + SECOND / 5) * 3 / 2 + margin);
 }
 
 /// Where there are two the server could find the new one idle, and end it.
