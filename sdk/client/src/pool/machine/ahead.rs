@@ -95,10 +95,10 @@ impl Ahead {
 
     fn measure(&mut self) {
         let opening = self.openings_took.longest().unwrap_or_default();
-        let proofs = self.proofs_took.longest().unwrap_or_else(|| {
-            // A full handshake costs one signature at least, so it tells something about the key.
-            self.proofs_would_take.max(opening)
-        });
+        // A full handshake costs one signature at least, so it tells something about the key.
+        let took = self.proofs_took.longest().unwrap_or(opening);
+        // Where a connection was opened at once, requests have signed some of its proofs themselves.
+        let proofs = took.max(self.proofs_would_take);
         self.lead = ((opening + proofs) * 3 / 2 + MARGIN).min(LONGEST_LEAD);
     }
 

@@ -337,7 +337,7 @@ fn connections_that_have_ended_count_for_the_bound_of_the_minute() {
 
 /// The first connection that is replaced ahead is replaced in time, too.
 #[test]
-fn before_proofs_were_made_ahead_those_of_the_last_end_tell_the_lead() {
+fn the_proofs_that_the_last_connection_had_tell_the_lead_too() {
     let mut fixture = Fixture::in_use(ahead(8, 8));
     let margin = SECOND / 100;
     let lead = |fixture: &Fixture| fixture.machine.lead(KEYS[0]);
@@ -345,7 +345,9 @@ fn before_proofs_were_made_ahead_those_of_the_last_end_tell_the_lead() {
     fixture.machine.proofs_would_take(KEYS[0], SECOND);
     assert_eq!(lead(&fixture), (SECOND / 10 + SECOND) * 3 / 2 + margin);
     fixture.run(Event::Ready(c(1), Some(SECOND / 5)));
-    assert_eq!(lead(&fixture), (SECOND / 10 + SECOND / 5) * 3 / 2 + margin);
+    assert_eq!(lead(&fixture), (SECOND / 10 + SECOND) * 3 / 2 + margin);
+    fixture.run(Event::Ready(c(1), Some(2 * SECOND)));
+    assert_eq!(lead(&fixture), (SECOND / 10 + 2 * SECOND) * 3 / 2 + margin);
 }
 
 /// Where there are two the server could find the new one idle, and end it.
