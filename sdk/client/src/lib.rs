@@ -39,6 +39,7 @@ mod client;
 mod config;
 mod conn;
 mod error;
+mod last;
 mod observe;
 mod origin;
 mod pool;

@@ -1,10 +1,16 @@
 //! Whose turn it is to use a key: signatures that a request waits for come first.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, Notify};
+
+use crate::last::Last;
+
+/// How many proofs count for how long one takes.
+const MEASURED: usize = 8;
 
 /// Who signs with one key. Requests sign at once; what is made ahead waits until no request signs,
 /// and is made one by one. A request that comes while one is made waits for the key at most that
@@ -14,8 +20,8 @@ pub(crate) struct SigningQueue {
     requests: AtomicUsize,
     no_request: Notify,
     ahead: Mutex<()>,
-    /// How many microseconds the last proof took.
-    took: AtomicU64,
+    /// How long the last proofs took.
+    took: std::sync::Mutex<Last<MEASURED>>,
 }
 
 /// A signature that a request waits for.
@@ -24,13 +30,15 @@ pub(crate) struct RequestSigns(Arc<SigningQueue>);
 impl SigningQueue {
     /// A proof was signed in this time.
     pub(crate) fn took(&self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.took.store(micros, Ordering::Relaxed);
+        let mut took = self.took.lock().unwrap_or_else(PoisonError::into_inner);
+        took.add(time);
     }
 
-    /// How long a proof takes; nothing before the first.
+    /// How long a proof takes; nothing before the first. The shortest of the last few: where the key
+    /// does one thing at a time, some of them have waited for it.
     pub(crate) fn takes(&self) -> Duration {
-        Duration::from_micros(self.took.load(Ordering::Relaxed))
+        let took = self.took.lock().unwrap_or_else(PoisonError::into_inner);
+        took.shortest().unwrap_or_default()
     }
 
     /// A request needs a signature, until the result is dropped.

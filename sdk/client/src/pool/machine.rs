@@ -155,6 +155,8 @@ pub(crate) enum Event {
     OpenAheadFailed(ConnectionId),
     /// The connection is ready to take over; how long its proofs have taken, if any were made.
     Ready(ConnectionId, Option<Duration>),
+    /// How long the proof takes that a request needs on a connection which does not hold it.
+    ProofsTake(Duration),
     /// The peer takes so many more requests on the connection (`Keep-Alive: max`).
     Left(ConnectionId, u64),
     /// An h1 connection has carried its response to the end and will be free as soon as hyper has
@@ -241,7 +243,7 @@ impl Machine {
             Event::Wanted(waiter, resend) => {
                 let (habit, lead) = (entry.habits.habit(), entry.ahead.lead());
                 let takes_stale = resend == Resend::Allowed;
-                let is_first = entry.waiting.is_empty();
+                let none_waits = entry.waiting.is_empty();
                 if let Some(member) = entry.free(now, takes_stale, holds) {
                     member.assign(now);
                     actions.push(Action::Assign(key_id, member.id, waiter));
@@ -253,7 +255,7 @@ impl Machine {
                     if self.limits.ahead && (is_ending() || member.expires_soon(now)) {
                         self.open_ahead(now, key_id, actions);
                     }
-                    if is_first {
+                    if none_waits {
                         return;
                     }
                     // Others wait for this connection.
@@ -325,6 +327,12 @@ impl Machine {
                 }
                 return;
             }
+            Event::ProofsTake(time) => {
+                entry.demand.proofs_take(time);
+                if entry.waiting.is_empty() {
+                    return;
+                }
+            }
             Event::Returning(id) => {
                 if let Some(member) = entry.member(id) {
                     member.returning = true;
@@ -332,18 +340,18 @@ impl Machine {
             }
             Event::Released(id, made) => {
                 match made {
-                    Use::None => {
-                        if let Some(member) = entry.member(id) {
-                            member.requests = member.requests.saturating_sub(1);
-                        }
-                    }
-                    Use::Stream => {}
+                    Use::None | Use::Stream => {}
                     Use::Alone { took, .. } => entry.demand.served(took),
                 }
                 let idle = made.idle(self.limits.idle);
-                let is_open = entry.release(id, idle, now);
-                self.due.note(&mut entry.due, key_id, now + idle);
-                self.idle.note(&mut entry.idle, key_id, now + idle);
+                let is_open = entry.release(id, made, idle, now);
+                let until = match made {
+                    Use::None => entry.member(id).map(|member| member.idle_until),
+                    Use::Stream | Use::Alone { .. } => None,
+                };
+                let until = until.unwrap_or(now + idle);
+                self.due.note(&mut entry.due, key_id, until);
+                self.idle.note(&mut entry.idle, key_id, until);
                 if is_open && entry.waiting.is_empty() && self.blocked.is_empty() {
                     // The usual case ends here: no request waits for it.
                     return;
@@ -381,7 +389,11 @@ impl Machine {
     /// Closes connections that were idle, or open, for too long.
     pub(crate) fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for id in self.due.due(now) {
-            if self.keys.get(&id).is_some_and(KeyState::is_forgettable) {
+            if self
+                .keys
+                .get(&id)
+                .is_some_and(|entry| entry.is_forgotten(now))
+            {
                 self.forget(id);
             } else {
                 self.serve_waiting(now, id, actions);
@@ -433,13 +445,6 @@ impl Machine {
             .iter()
             .filter(|m| m.is_free(now) && m.prepares_for.is_none() && !m.is_stale(now, habit));
         ready.any(|m| is_one(m.id))
-    }
-
-    /// How long the proof takes that a request needs on another connection than those which hold one.
-    pub(crate) fn proofs_take(&mut self, key: KeyId, time: Duration) {
-        if let Some(entry) = self.keys.get_mut(&key) {
-            entry.demand.proofs_take(time);
-        }
     }
 
     /// How long the proofs of a connection that has ended would have taken, if made for a successor.
@@ -562,8 +567,13 @@ impl Machine {
         };
         let next = match entry.is_unused() {
             // What was learned, and what ALPN chose, is remembered for a while.
-            true if entry.is_forgettable() => Some(entry.due.unwrap_or(now + self.limits.idle)),
-            _ => entry.deadline(now),
+            true if entry.is_forgettable() => {
+                Some(*entry.forget_at.get_or_insert(now + self.limits.idle))
+            }
+            _ => {
+                entry.forget_at = None;
+                entry.deadline(now)
+            }
         };
         self.due.set(&mut entry.due, id, next);
     }

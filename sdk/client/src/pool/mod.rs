@@ -314,7 +314,9 @@ impl Pool {
         let event = machine::Event::Released(connection.facts.id(), made);
         state.handle_at(now, key, event);
         state.offer(now, key, connection.facts.id());
-        self.wake_reaper(&mut state, now + made.idle(self.idle));
+        // The machine has noted how long the connection may be idle, and may look again sooner at the
+        // requests that still wait.
+        self.wake_reaper_in_time(&mut state);
         self.apply(state, None);
     }
 
@@ -369,6 +371,7 @@ impl State {
             None => {
                 let (sender, receiver) = oneshot::channel();
                 self.waiters.insert(waiter, sender);
+                pool.wake_reaper_in_time(self);
                 Pick::Queued(receiver)
             }
         };

@@ -189,8 +189,12 @@ impl Pool {
     /// end the next one is to be replaced.
     fn expect_proofs(&self, key: KeyId, connection: &Connection) {
         let lead = self.lock().machine.lead(key);
+        // At most eight; none if it has been idle, and that tells nothing.
         let in_use = connection.bound.in_use(LATELY + lead).tokens.len();
-        let time = signing_takes(&connection.facts) * u32::try_from(in_use).unwrap_or(u32::MAX);
+        let Some(in_use) = u32::try_from(in_use).ok().filter(|n| *n > 0) else {
+            return;
+        };
+        let time = signing_takes(&connection.facts).saturating_mul(in_use);
         self.lock().machine.proofs_would_take(key, time);
     }
 

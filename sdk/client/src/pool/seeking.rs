@@ -75,11 +75,13 @@ impl Pool {
         }
         let (key, id) = (own.key(), own.facts().id());
         let (sender, receiver) = oneshot::channel();
+        let now = Instant::now();
         let mut state = self.lock();
         state.last_waiter += 1;
         let waiter = WaiterId(state.last_waiter);
         state.waiters.insert(waiter, sender);
-        state.machine.proofs_take(key, signing_takes(own.facts()));
+        let takes = Event::ProofsTake(signing_takes(own.facts()));
+        state.handle_at(now, key, takes);
         let sharing = state.seekers.iter().filter(|s| s.shares == Some(id));
         let is_shared = while_signing == WhileSigning::Share
             && state.machine.can_share(key, sharing.count() + 1);
@@ -90,7 +92,6 @@ impl Pool {
             resend,
             shares: is_shared.then_some(id),
         };
-        let now = Instant::now();
         // One may have come free since this request got its own.
         match state
             .machine
@@ -99,6 +100,7 @@ impl Pool {
             true => state.serve(now, seeker),
             false => state.seekers.push(seeker),
         }
+        self.wake_reaper_in_time(&mut state);
         self.apply(state, None);
         let seeking = Seeking {
             pool: self.clone(),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::last::Last;
+
 /// Openings ahead a minute, for each connection that is open.
 const A_MINUTE: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,10 +33,6 @@ pub(super) struct Ahead {
     lead: Duration,
 }
 
-/// The last `N` measurements.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Last<const N: usize>(VecDeque<Duration>);
-
 /// Whether one more connection may be opened ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Allowed {
@@ -42,28 +40,6 @@ pub(super) enum Allowed {
     No,
     /// No, and from now on not for a minute.
     Stops,
-}
-
-impl<const N: usize> Last<N> {
-    pub(super) fn add(&mut self, took: Duration) {
-        if self.0.len() == N {
-            self.0.pop_front();
-        }
-        self.0.push_back(took);
-    }
-
-    pub(super) fn longest(&self) -> Option<Duration> {
-        self.0.iter().max().copied()
-    }
-
-    pub(super) fn mean(&self) -> Option<Duration> {
-        let number = u32::try_from(self.0.len()).ok().filter(|n| *n > 0)?;
-        Some(self.0.iter().sum::<Duration>() / number)
-    }
-
-    pub(super) fn shortest(&self) -> Option<Duration> {
-        self.0.iter().min().copied()
-    }
 }
 
 impl Ahead {

@@ -20,16 +20,17 @@
 //!    it is opened. So a queue does not last, whatever rule 1 has expected.
 //!
 //! A connection is coming if it is being opened, or if its request has lasted no longer than
-//! expected. What takes longer than expected, such as an event stream, is not waited for.
+//! expected, and that is sooner over than another connection serves. What takes longer than expected,
+//! such as an event stream, is not waited for.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ahead::Last;
 use super::key::KeyState;
 use super::member::Member;
 use crate::conn::facts::HttpVersion;
+use crate::last::Last;
 
 /// How many requests count.
 const MEASURED: usize = 16;
@@ -41,7 +42,8 @@ pub(super) struct Demand {
     served: Last<MEASURED>,
     /// How long a proof took last.
     proof: Duration,
-    /// How long requests have waited together, since a connection was opened last.
+    /// How long requests have waited together, since a connection was opened last. That adds up over
+    /// short queues too: where requests often wait a little, one more connection is worth its time.
     waited: Duration,
     /// Until when that is counted; `None` if no request waits, or nothing is known to judge it by.
     counted: Option<Instant>,
@@ -56,12 +58,15 @@ struct Pace {
 }
 
 impl Pace {
-    /// How long a connection's request may last before that is not waited for.
-    fn patience(self) -> Duration {
-        self.request.max(self.another / 4)
+    /// How long a request that is waited for may last.
+    fn longest_request(self) -> Duration {
+        match self.request > self.another {
+            true => Duration::ZERO,
+            false => self.request.max(self.another / 4),
+        }
     }
 
-    /// Openings take longer than in good times; what takes longer than this may have lost a packet.
+    /// How long an opening that is waited for may take: beyond this it may have lost a packet.
     fn longest_opening(self) -> Duration {
         self.another * 2
     }
@@ -121,7 +126,7 @@ impl KeyState {
         let Some(pace) = self.pace() else {
             return most;
         };
-        let opening = self.openings.iter().filter(|at| is_young(**at, now, pace));
+        let opening = self.openings.iter().filter(|at| is_recent(**at, now, pace));
         let returning = self
             .members
             .iter()
@@ -139,7 +144,8 @@ impl KeyState {
         }
     }
 
-    /// When `lacks_h1` may have grown although nothing has happened.
+    /// When `lacks_h1` may have grown although nothing has happened; `None` if only an event can make
+    /// it grow.
     pub(super) fn lacks_more_at(&self, now: Instant) -> Option<Instant> {
         let waiting = u32::try_from(self.waiting.len()).ok().filter(|n| *n > 0)?;
         let pace = self.pace()?;
@@ -148,12 +154,11 @@ impl KeyState {
         }
         let openings = self.openings.iter().map(|at| *at + pace.longest_opening());
         let busy = self.members.iter().filter(|m| m.busy > 0 && m.is_open());
-        let busy = busy.map(|m| m.last_used + pace.patience());
+        let busy = busy.map(|m| m.last_used + pace.longest_request());
         let left = pace.another.saturating_sub(self.waited(now)) / waiting;
-        let queue = self
-            .openings
-            .is_empty()
-            .then(|| now + left + Duration::from_nanos(1));
+        // Once they have waited for long enough, they wait for room.
+        let is_counted = self.openings.is_empty() && !left.is_zero();
+        let queue = is_counted.then(|| now + left + Duration::from_nanos(1));
         let times = openings.chain(busy).chain(queue);
         times.filter(|at| *at > now).min()
     }
@@ -165,11 +170,11 @@ impl KeyState {
     }
 }
 
-fn is_young(begun: Instant, now: Instant, pace: Pace) -> bool {
+fn is_recent(begun: Instant, now: Instant, pace: Pace) -> bool {
     now < begun + pace.longest_opening()
 }
 
 /// Whether the connection's request has lasted no longer than expected.
 fn is_quick(member: &Member, now: Instant, pace: Pace) -> bool {
-    member.busy > 0 && now < member.last_used + pace.patience()
+    member.busy > 0 && now < member.last_used + pace.longest_request()
 }

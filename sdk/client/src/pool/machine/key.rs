@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::ahead::{Ahead, Allowed};
 use super::h1::Demand;
 use super::habits::{End, Habits};
-use super::{Action, Ending, KeyId, Limits, Resend, Rule, WaiterId};
+use super::{Action, Ending, KeyId, Limits, Resend, Rule, Use, WaiterId};
 use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::observe::CloseReason;
 
@@ -20,7 +20,7 @@ const MAX_STREAMLESS: usize = 2;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct KeyState {
-    /// In the order of their last return. Boxed, because a returned one moves to the end.
+    /// In the order of their last return, or of taking over. Boxed, because a returned one moves to the end.
     #[expect(
         clippy::vec_box,
         reason = "64 members are moved for each request otherwise"
@@ -37,6 +37,8 @@ pub(super) struct KeyState {
     pub(super) ahead: Ahead,
     /// Until when no further connection is opened because the idle ones are stale.
     pub(super) trusts_until: Option<Instant>,
+    /// When it is to be forgotten, if it stays unused until then.
+    pub(super) forget_at: Option<Instant>,
     /// Its entry in `Machine::due`.
     pub(super) due: Option<Instant>,
     /// Its entry in `Machine::idle`.
@@ -98,7 +100,13 @@ impl KeyState {
     }
 
     /// A connection has one request less, and is now the last returned; whether it takes more.
-    pub(super) fn release(&mut self, id: ConnectionId, idle: Duration, now: Instant) -> bool {
+    pub(super) fn release(
+        &mut self,
+        id: ConnectionId,
+        made: Use,
+        idle: Duration,
+        now: Instant,
+    ) -> bool {
         let Some(index) = self.members.iter().rposition(|m| m.id == id) else {
             return false;
         };
@@ -108,8 +116,13 @@ impl KeyState {
         };
         member.busy = member.busy.saturating_sub(1);
         member.returning = false;
-        member.last_used = now;
-        member.idle_until = now + idle;
+        match made {
+            Use::None => member.unwritten(),
+            Use::Stream | Use::Alone { .. } => {
+                member.last_used = now;
+                member.idle_until = now + idle;
+            }
+        }
         member.is_open() && member.deadline().is_none_or(|deadline| deadline > now)
     }
 
@@ -365,6 +378,11 @@ impl KeyState {
     /// Connections that are open or opening.
     pub(super) fn size(&self) -> usize {
         self.members.len() + self.openings.len()
+    }
+
+    /// Whether its time has come.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        self.is_forgettable() && self.forget_at.is_none_or(|at| at <= now)
     }
 
     /// Whether nothing is lost with it.

@@ -21,6 +21,8 @@ pub(super) struct Member {
     pub(super) opened_at: Instant,
     /// When a request last came or went.
     pub(super) last_used: Instant,
+    /// The same before the last request was given to it.
+    used_before: Instant,
     /// Requests that it was given.
     pub(super) requests: u64,
     /// Since when they have come without a pause, and how many there had been by then.
@@ -70,6 +72,7 @@ impl Member {
             returning: false,
             opened_at: now,
             last_used: now,
+            used_before: now,
             requests: 0,
             steady: (now, 0),
             idle_until: now + limits.idle,
@@ -114,7 +117,14 @@ impl Member {
         }
         self.busy += 1;
         self.requests += 1;
+        self.used_before = self.last_used;
         self.last_used = now;
+    }
+
+    /// The request was not written: the peer knows nothing of it.
+    pub(super) fn unwritten(&mut self) {
+        self.requests = self.requests.saturating_sub(1);
+        self.last_used = self.used_before;
     }
 
     /// When it is to be let go.

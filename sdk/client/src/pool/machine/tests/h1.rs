@@ -4,6 +4,7 @@
 use super::*;
 
 const REQUEST: Duration = Duration::from_millis(2);
+const SECOND: Duration = Duration::from_secs(1);
 const ANOTHER: Duration = Duration::from_millis(300);
 
 fn opened(n: u64) -> Event {
@@ -183,7 +184,7 @@ fn the_time_of_a_proof_counts() {
     let can_share = |fixture: &Fixture, n| fixture.machine.can_share(KEYS[0], n);
     assert!(can_share(&fixture, most));
     assert!(!can_share(&fixture, most + 1));
-    fixture.machine.proofs_take(KEYS[0], ANOTHER);
+    fixture.run(Event::ProofsTake(ANOTHER));
     assert!(can_share(&fixture, 2 * most));
     assert!(!can_share(&fixture, 2 * most + 1));
 }
@@ -198,11 +199,52 @@ fn a_request_that_was_not_written_does_not_count() {
         fixture.run(wanted(n));
         fixture.run(Event::Released(c(1), Use::None));
     }
-    let requests = |machine: &Machine| machine.keys[&KEYS[0]].members[0].requests;
-    assert_eq!(requests(&fixture.machine), requests(&before));
+    let member = |machine: &Machine| machine.keys[&KEYS[0]].members[0].clone();
+    let (after, first) = (member(&fixture.machine), member(&before));
+    assert_eq!(after.requests, first.requests);
+    let idle = |member: &Member| (member.last_used, member.idle_until);
+    assert_eq!(idle(&after), idle(&first), "to the peer it is idle");
     fixture.machine = before;
     fixture.now = now;
     assert!(fixture.machine.can_share(KEYS[0], 150), "2 ms still");
+}
+
+/// What is busy counts only if it is free before another one serves.
+#[test]
+fn long_requests_on_other_connections_are_not_waited_for() {
+    let mut fixture = Fixture::with_pace();
+    for _ in 0..16 {
+        fixture.run(wanted(2));
+        fixture.run(served(1, 2 * ANOTHER));
+    }
+    assert_eq!(fixture.run(wanted(2)), [assign(1, 2)]);
+    assert_eq!(fixture.run(wanted(3)), [open()]);
+}
+
+/// At a limit only an event helps: to look again after a nanosecond, and again, would not.
+#[test]
+fn what_waits_for_room_is_not_looked_at_again_and_again() {
+    let mut fixture = Fixture::with_pace();
+    fixture.machine.limits.per_key = 1;
+    fixture.run(wanted(2));
+    fixture.run(wanted(3));
+    fixture.after(2 * ANOTHER);
+    let next = fixture.machine.deadline();
+    assert!(next.is_none_or(|at| at > fixture.now + ANOTHER), "{next:?}");
+}
+
+/// A server that refuses one connection does not start afresh.
+#[test]
+fn what_is_known_of_a_server_outlasts_a_failed_opening() {
+    let mut fixture = Fixture::with_pace();
+    fixture.cut(1);
+    assert_eq!(fixture.run(wanted(2)), [open()]);
+    let failed = fixture.run(Event::OpenFailed);
+    assert_eq!(failed, [Action::Fail(KEYS[0], w(2))]);
+    fixture.after(IDLE - SECOND);
+    assert!(fixture.machine.can_share(KEYS[0], 2));
+    fixture.after(SECOND);
+    assert!(!fixture.machine.can_share(KEYS[0], 2), "and not for ever");
 }
 
 /// Every order of events with a pace: no request waits without a time at which that is looked at.
