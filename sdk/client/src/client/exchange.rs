@@ -304,9 +304,12 @@ impl Exchange<'_> {
             return Ok(Proved::Here(own, attachment));
         }
         // Others had the connection meanwhile. If it is free, the pool gives this one, because it holds
-        // the proof.
+        // the proof. If not, it is sooner free than another signature is made.
         let origin = &self.plan.origin;
-        let picked = pool.pick(origin, identity, token, resend).await?;
+        let mut picked = pool.pick(origin, identity, token, resend).await?;
+        if let Some(token) = token {
+            picked = pool.rather_proved(picked, token, resend).await;
+        }
         match picked.facts().id() == proved {
             true => Ok(Proved::Here(picked, attachment)),
             false => Ok(Proved::Elsewhere(picked)),

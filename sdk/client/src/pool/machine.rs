@@ -454,6 +454,12 @@ impl Machine {
         }
     }
 
+    /// How long a request on HTTP/1.1 may last that others wait for; nothing if that is not known.
+    pub(crate) fn longest_request(&self, key: KeyId) -> Duration {
+        let entry = self.keys.get(&key);
+        entry.map_or(Duration::ZERO, KeyState::longest_request)
+    }
+
     /// Whether so many requests can share one connection on HTTP/1.1 (see [`h1`]).
     pub(crate) fn can_share(&self, key: KeyId, requests: usize) -> bool {
         let entry = self.keys.get(&key);

@@ -25,7 +25,7 @@ use std::task::{Context, Poll, ready};
 
 use bowline_proof::AccessToken;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::checkout::Checkout;
 use super::machine::{Event, KeyId, Resend, WaiterId};
@@ -115,6 +115,33 @@ impl Pool {
             false => Some(own),
         };
         (Some(seeking), own)
+    }
+}
+
+impl Pool {
+    /// This connection, or one that holds a proof of the token, if that comes free as soon as requests
+    /// are expected to end.
+    pub(crate) async fn rather_proved(
+        self: &Arc<Self>,
+        picked: Checkout,
+        token: &AccessToken,
+        resend: Resend,
+    ) -> Checkout {
+        if picked.connection().bound.holds(token) {
+            return picked;
+        }
+        let limit = self.lock().machine.longest_request(picked.key());
+        match self.seek(picked, token, resend, WhileSigning::Keep) {
+            (Some(seeking), Some(picked)) => match timeout(limit, seeking).await {
+                Ok(proved) => {
+                    picked.release();
+                    proved
+                }
+                Err(_) => picked,
+            },
+            (_, Some(picked)) => picked,
+            (_, None) => unreachable!("it is kept"),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use bowline_testkit::peers::CyclingOptions;
 use bowline_testkit::tls::Alpn;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
+use tokio::sync::{Notify, watch};
 
 fn gated(fixture: &Fixture) -> (Arc<Gate>, Identity) {
     let gate = Arc::new(Gate::default());
@@ -188,6 +189,72 @@ async fn requests_share_a_connection_while_their_proofs_are_signed() {
     assert_eq!(stats.totals.signatures(), 1 + tokens.len() as u64);
     assert_eq!((stats.totals.answered, stats.totals.abandoned), (21, 0));
     assert_eq!(stats.connections_opened, 1);
+}
+
+/// The same beside an idle connection: no request has its proof signed for that one as well, because the
+/// one that they shared comes free much sooner.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_share_a_connection_wait_for_it_rather_than_for_another_signature() {
+    let fixture = Fixture::new();
+    let server = RawServer::alpn(&fixture.pki, Alpn::Http1).await;
+    let url = server.origin();
+    let (gate, identity) = gated(&fixture);
+    let client = fixture.builder().identity(identity).build().unwrap();
+
+    gate.takes(Duration::from_secs(1));
+    let first = fixture.token("first");
+    let both = [spawn(&client, &url, &first), spawn(&client, &url, &first)];
+    let mut connections = [soon(server.accept()).await, soon(server.accept()).await];
+    for connection in &mut connections {
+        soon(connection.read()).await;
+    }
+    for connection in &mut connections {
+        connection.answer().await;
+    }
+    for request in both {
+        soon(request).await.unwrap();
+    }
+
+    let (hold, held) = watch::channel(true);
+    let received = Arc::new(Notify::new());
+    let serving = connections.map(|mut connection| {
+        let (mut held, received) = (held.clone(), received.clone());
+        tokio::spawn(async move {
+            loop {
+                connection.read().await;
+                received.notify_one();
+                held.wait_for(|held| !held).await.unwrap();
+                connection.answer().await;
+            }
+        })
+    });
+    // One connection is in use while the proofs are signed, and idle when they are ready.
+    let long = spawn(&client, &url, &first);
+    soon(received.notified()).await;
+    gate.close();
+    let _opened = gate.opened_at_the_end();
+    let tokens = ["a", "b", "c", "d"].map(|name| fixture.token(name));
+    let before = gate.asked();
+    let requests = tokens.each_ref().map(|token| spawn(&client, &url, token));
+    soon(gate.is_waited_for_by(tokens.len())).await;
+    hold.send(false).unwrap();
+    soon(long).await.unwrap();
+    hold.send(true).unwrap();
+    gate.open();
+    soon(received.notified()).await;
+    // The others find the connection that they shared in use.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    hold.send(false).unwrap();
+    for request in requests {
+        soon(request).await.unwrap();
+    }
+    for serving in serving {
+        serving.abort();
+    }
+    assert_eq!(gate.asked() - before, tokens.len());
+    assert_eq!(client.stats().connections_opened, 2);
 }
 
 /// HTTP/1.1: a request that waits for a connection whose request turns out to be long gets another one,

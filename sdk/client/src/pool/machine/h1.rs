@@ -163,6 +163,10 @@ impl KeyState {
         times.filter(|at| *at > now).min()
     }
 
+    pub(super) fn longest_request(&self) -> Duration {
+        self.pace().map_or(Duration::ZERO, Pace::longest_request)
+    }
+
     /// Whether so many requests more can share one connection without waiting longer than another
     /// one would take to serve them.
     pub(super) fn can_share(&self, requests: usize) -> bool {
