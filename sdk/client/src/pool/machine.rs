@@ -12,6 +12,7 @@
 
 mod agenda;
 mod ahead;
+mod demand;
 mod h1;
 mod habits;
 mod key;

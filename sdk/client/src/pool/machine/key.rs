@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ahead::{Ahead, Allowed};
-use super::h1::Demand;
+use super::demand::Demand;
 use super::habits::{End, Habits};
 use super::{Action, Ending, KeyId, Limits, Resend, Rule, Use, WaiterId};
 use crate::conn::facts::{ConnectionId, HttpVersion};
