@@ -14,7 +14,7 @@ const MEASURED: usize = 16;
 pub(super) struct Demand {
     /// How long requests had their connection to themselves, from when they were written.
     pub(super) served: Last<MEASURED>,
-    /// How long a proof took last.
+    /// How long a proof takes; nothing before the first.
     pub(super) proof: Duration,
     /// How long requests have waited together, since a connection was opened last. That adds up over
     /// short queues too: where requests often wait a little, one more connection is worth its time.
@@ -23,11 +23,11 @@ pub(super) struct Demand {
     pub(super) counted: Option<Instant>,
 }
 
-/// How long things take.
+/// How long a request has its connection on average, and another connection takes.
 #[derive(Clone, Copy)]
 pub(super) struct Pace {
     pub(super) request: Duration,
-    /// Until another connection serves.
+    /// Until it serves: an opening and a proof.
     pub(super) another: Duration,
 }
 

@@ -7,7 +7,8 @@
 //! ```text
 //! the only connection ends, 200 requests a second, handshake 300 ms
 //!   one each:   60 handshakes, 60 signatures           served from 300 ms on
-//!   as here:    1 handshake, 1 signature for each token, served from 300 ms on; the last 120 ms later
+//!   as here:    1 handshake, 1 signature for each token, served from 300 ms on; the last 120 ms later,
+//!               and a second connection by rule 2, which has no proof until it is needed
 //! ```
 //!
 //! Two rules, by how long the last requests had a connection on average, and how long another
