@@ -66,8 +66,8 @@ enum Ends {
 enum Setting {
     /// A handshake on loopback, with a key in memory: some two milliseconds.
     Near,
-    /// The same, with so many requests that on HTTP/1.1 those which arrive meanwhile make the pool
-    /// open one connection after the other.
+    /// The same, with so many requests that on HTTP/1.1 many wait meanwhile, and the pool opens several
+    /// connections.
     Hurried,
     /// A server that is far away: two round trips more.
     Far,

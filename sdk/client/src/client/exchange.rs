@@ -23,13 +23,13 @@ use super::sending::stalled;
 use crate::bind::{Answered, Attachment, Bound, Learned, RequestFacts, ResponseHead};
 use crate::body::{Body, DRAIN_BYTES, DRAIN_TIME, ReplayBody, ReplayHandle};
 use crate::config::HttpVersions;
-use crate::conn::facts::HttpVersion;
+use crate::conn::facts::{ConnectionId, HttpVersion};
 use crate::conn::identities::IdentityConfig;
 use crate::conn::live::Connection;
 use crate::conn::unprocessed::Unprocessed;
 use crate::error::{BoxError, Error, ErrorKind, Step};
 use crate::observe::ConnectionUse;
-use crate::pool::{Checkout, Persistence, WhileSigning, WriteError};
+use crate::pool::{Checkout, Persistence, Seeking, WriteError};
 
 /// How often a request may be refused unprocessed before it fails. The end of a connection that had
 /// carried other requests does not count here, but against [`MAX_ENDS`].
@@ -139,7 +139,8 @@ struct Proving<'a> {
     own: Checkout,
     proof: BoxFuture<'static, Result<Attachment, Error>>,
     identity: &'a Arc<IdentityConfig>,
-    while_signing: WhileSigning,
+    /// Whether it may give that connection back meanwhile.
+    may_share: bool,
 }
 
 /// What became of a request that was not answered, or was not written.
@@ -162,7 +163,7 @@ impl Exchange<'_> {
         let identity = client.identities.for_request(token, plan.certificate)?;
         let mut switched = None;
         // Once: a request must not wait for one signature after the other.
-        let mut while_signing = WhileSigning::Share;
+        let mut may_share = true;
         loop {
             let mut checkout = match switched.take() {
                 Some(checkout) => checkout,
@@ -191,9 +192,9 @@ impl Exchange<'_> {
                         own: checkout,
                         proof,
                         identity: &identity,
-                        while_signing,
+                        may_share,
                     };
-                    while_signing = WhileSigning::Keep;
+                    may_share = false;
                     match Box::pin(self.prove_or_switch(proving, token)).await? {
                         // Signing takes its time: the connection may have ended meanwhile, and its
                         // proof with it.
@@ -282,34 +283,54 @@ impl Exchange<'_> {
             own,
             proof,
             identity,
-            while_signing,
+            may_share,
         } = proving;
+        let Some(token) = token else {
+            return Ok(Proved::Here(own, proof.await?));
+        };
         let (pool, resend) = (&self.client.pool, self.plan.resend());
-        let proved = own.facts().id();
-        let (elsewhere, own) = match token {
-            Some(token) => pool.seek(own, token, resend, while_signing),
-            None => (None, Some(own)),
-        };
-        let attachment = match elsewhere {
-            Some(elsewhere) => match select(proof, elsewhere).await {
-                Either::Left((proof, _)) => proof?,
-                Either::Right((other, _)) => {
-                    own.into_iter().for_each(Checkout::release);
-                    return Ok(Proved::Elsewhere(other));
+        let id = own.facts().id();
+        let own = match may_share {
+            true => match pool.share(own, token, resend) {
+                Ok(elsewhere) => {
+                    let shared = self.prove_or_switch_shared(id, elsewhere, proof, identity, token);
+                    return shared.await;
                 }
+                Err(own) => own,
             },
-            None => proof.await?,
+            false => own,
         };
-        if let Some(own) = own {
-            return Ok(Proved::Here(own, attachment));
+        let Some(elsewhere) = pool.seek(&own, token, resend) else {
+            return Ok(Proved::Here(own, proof.await?));
+        };
+        match select(proof, elsewhere).await {
+            Either::Left((proof, _)) => Ok(Proved::Here(own, proof?)),
+            Either::Right((other, _)) => {
+                own.release();
+                Ok(Proved::Elsewhere(other))
+            }
         }
+    }
+
+    /// The same for a request that has given its connection, `proved`, back meanwhile.
+    async fn prove_or_switch_shared(
+        &self,
+        proved: ConnectionId,
+        elsewhere: Seeking,
+        proof: BoxFuture<'static, Result<Attachment, Error>>,
+        identity: &Arc<IdentityConfig>,
+        token: &AccessToken,
+    ) -> Result<Proved, Error> {
+        let attachment = match select(proof, elsewhere).await {
+            Either::Left((proof, _)) => proof?,
+            Either::Right((other, _)) => return Ok(Proved::Elsewhere(other)),
+        };
         // Others had the connection meanwhile. If it is free, the pool gives this one, because it holds
         // the proof. If not, it is sooner free than another signature is made.
+        let (pool, resend) = (&self.client.pool, self.plan.resend());
         let origin = &self.plan.origin;
-        let mut picked = pool.pick(origin, identity, token, resend).await?;
-        if let Some(token) = token {
-            picked = pool.rather_proved(picked, token, resend).await;
-        }
+        let picked = pool.pick(origin, identity, Some(token), resend).await?;
+        let picked = pool.rather_proved(picked, token, resend).await;
         match picked.facts().id() == proved {
             true => Ok(Proved::Here(picked, attachment)),
             false => Ok(Proved::Elsewhere(picked)),

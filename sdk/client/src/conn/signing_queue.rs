@@ -1,8 +1,7 @@
 //! Whose turn it is to use a key: signatures that a request waits for come first.
 
-use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, Notify};

@@ -261,19 +261,19 @@ impl Checkout {
     }
 
     fn give_back_h1(&self, mut sender: http1::SendRequest<ReplayBody>) {
-        let (pool, key) = (self.pool.clone(), self.key);
+        let key = self.key;
         let connection = self.connection.clone();
         let (written, keep_alive) = (self.written, self.keep_alive);
-        let made = move |now: Instant| match written {
-            Some(written) => Use::Alone {
+        let release = move |pool: &Arc<Pool>, sender| {
+            let now = Instant::now();
+            let made = written.map_or(Use::None, |written| Use::Alone {
                 took: now.saturating_duration_since(written),
                 keep_alive,
-            },
-            None => Use::None,
+            });
+            pool.release(now, key, &connection, Some(Sender::H1(sender)), made);
         };
         if self.phase == Phase::Untouched || sender.is_ready() {
-            let now = Instant::now();
-            pool.release(now, key, &connection, Some(Sender::H1(sender)), made(now));
+            release(&self.pool, sender);
             return;
         }
         // hyper learns only when it is polled next that the response has ended; a request body may
@@ -282,16 +282,15 @@ impl Checkout {
             return;
         };
         if self.phase == Phase::Ended && self.body_sent {
-            pool.returning(key, &connection);
+            self.pool.returning(key, &self.connection);
         }
         // Weak: a client that was dropped must not be kept alive by its connections.
-        let pool = Arc::downgrade(&pool);
+        let pool = Arc::downgrade(&self.pool);
         runtime.spawn(async move {
             if sender.ready().await.is_ok()
                 && let Some(pool) = pool.upgrade()
             {
-                let now = Instant::now();
-                pool.release(now, key, &connection, Some(Sender::H1(sender)), made(now));
+                release(&pool, sender);
             }
         });
     }

@@ -126,19 +126,6 @@ pub(crate) enum Use {
     },
 }
 
-impl Use {
-    /// How long the connection may be idle now.
-    pub(crate) fn idle(self, limit: Duration) -> Duration {
-        match self {
-            Self::Alone {
-                keep_alive: Some(said),
-                ..
-            } => said.min(limit),
-            _ => limit,
-        }
-    }
-}
-
 /// What happened in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -256,11 +243,10 @@ impl Machine {
                     if self.limits.ahead && (is_ending() || member.expires_soon(now)) {
                         self.open_ahead(now, key_id, actions);
                     }
-                    if none_waits {
-                        return;
+                    if !none_waits {
+                        // Others wait for this connection.
+                        self.serve_waiting(now, key_id, actions);
                     }
-                    // Others wait for this connection.
-                    self.serve_waiting(now, key_id, actions);
                     return;
                 }
                 let has_room = self.blocked.is_empty()
@@ -340,19 +326,9 @@ impl Machine {
                 }
             }
             Event::Released(id, made) => {
-                match made {
-                    Use::None | Use::Stream => {}
-                    Use::Alone { took, .. } => entry.demand.served(took),
-                }
-                let idle = made.idle(self.limits.idle);
-                let is_open = entry.release(id, made, idle, now);
-                let until = match made {
-                    Use::None => entry.member(id).map(|member| member.idle_until),
-                    Use::Stream | Use::Alone { .. } => None,
-                };
-                let until = until.unwrap_or(now + idle);
-                self.due.note(&mut entry.due, key_id, until);
-                self.idle.note(&mut entry.idle, key_id, until);
+                let (is_open, idle_until) = entry.release(id, made, self.limits.idle, now);
+                self.due.note(&mut entry.due, key_id, idle_until);
+                self.idle.note(&mut entry.idle, key_id, idle_until);
                 if is_open && entry.waiting.is_empty() && self.blocked.is_empty() {
                     // The usual case ends here: no request waits for it.
                     return;
@@ -572,15 +548,12 @@ impl Machine {
         let Some(entry) = self.keys.get_mut(&id) else {
             return;
         };
-        let next = match entry.is_unused() {
+        let next = if entry.is_forgettable() {
             // What was learned, and what ALPN chose, is remembered for a while.
-            true if entry.is_forgettable() => {
-                Some(*entry.forget_at.get_or_insert(now + self.limits.idle))
-            }
-            _ => {
-                entry.forget_at = None;
-                entry.deadline(now)
-            }
+            Some(*entry.forget_at.get_or_insert(now + self.limits.idle))
+        } else {
+            entry.forget_at = None;
+            entry.deadline(now)
         };
         self.due.set(&mut entry.due, id, next);
     }

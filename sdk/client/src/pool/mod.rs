@@ -36,7 +36,7 @@ use destinations::Destinations;
 pub(crate) use machine::Resend;
 use machine::{Action, Ending, KeyId, Machine, Use, WaiterId};
 use seeking::Seeker;
-pub(crate) use seeking::WhileSigning;
+pub(crate) use seeking::Seeking;
 
 /// The connections of a client.
 pub(crate) struct Pool {

@@ -20,7 +20,7 @@
 //! ```
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, ready};
 
 use bowline_proof::AccessToken;
@@ -51,74 +51,49 @@ pub(crate) struct Seeking {
     receiver: oneshot::Receiver<Result<Checkout, Error>>,
 }
 
-/// Whether a request keeps its connection while its proof for that is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WhileSigning {
-    Keep,
-    /// If those that wait with it are soon served one after the other.
-    Share,
-}
-
 impl Pool {
     /// Another connection of the same origin and identity that holds a proof of this token, once one
-    /// is free; and the request's own one, if that is not shared meanwhile. `None` on HTTP/2, where one
-    /// connection serves all.
+    /// is free. `None` on HTTP/2, where one connection serves all.
     pub(crate) fn seek(
+        self: &Arc<Self>,
+        instead_of: &Checkout,
+        token: &AccessToken,
+        resend: Resend,
+    ) -> Option<Seeking> {
+        if instead_of.facts().http() != HttpVersion::H1 {
+            return None;
+        }
+        Some(self.add_seeker(self.lock(), instead_of, token, resend, None))
+    }
+
+    /// The same for a request that gives its connection back while its proof for that is signed, if those
+    /// that do so are soon served one after the other.
+    ///
+    /// # Errors
+    /// The connection, if they are not.
+    pub(crate) fn share(
         self: &Arc<Self>,
         own: Checkout,
         token: &AccessToken,
         resend: Resend,
-        while_signing: WhileSigning,
-    ) -> (Option<Seeking>, Option<Checkout>) {
+    ) -> Result<Seeking, Checkout> {
         if own.facts().http() != HttpVersion::H1 {
-            return (None, Some(own));
+            return Err(own);
         }
         let (key, id) = (own.key(), own.facts().id());
-        let (sender, receiver) = oneshot::channel();
-        let now = Instant::now();
         let mut state = self.lock();
-        state.last_waiter += 1;
-        let waiter = WaiterId(state.last_waiter);
-        state.waiters.insert(waiter, sender);
-        let takes = Event::ProofsTake(signing_takes(own.facts()));
-        state.handle_at(now, key, takes);
+        state.handle(key, Event::ProofsTake(signing_takes(own.facts())));
         let sharing = state.seekers.iter().filter(|s| s.shares == Some(id));
-        let is_shared = while_signing == WhileSigning::Share
-            && state.machine.can_share(key, sharing.count() + 1);
-        let seeker = Seeker {
-            waiter,
-            key,
-            token: token.clone(),
-            resend,
-            shares: is_shared.then_some(id),
-        };
-        // One may have come free since this request got its own.
-        match state
-            .machine
-            .serves(now, key, |id| holds(&state.live, id, token))
-        {
-            true => state.serve(now, seeker),
-            false => state.seekers.push(seeker),
+        if !state.machine.can_share(key, sharing.count() + 1) {
+            self.wake_reaper_in_time(&mut state);
+            self.apply(state, None);
+            return Err(own);
         }
-        self.wake_reaper_in_time(&mut state);
-        self.apply(state, None);
-        let seeking = Seeking {
-            pool: self.clone(),
-            waiter,
-            receiver,
-        };
-        let own = match is_shared {
-            true => {
-                own.release();
-                None
-            }
-            false => Some(own),
-        };
-        (Some(seeking), own)
+        let seeking = self.add_seeker(state, &own, token, resend, Some(id));
+        own.release();
+        Ok(seeking)
     }
-}
 
-impl Pool {
     /// This connection, or one that holds a proof of the token, if that comes free as soon as requests
     /// are expected to end.
     pub(crate) async fn rather_proved(
@@ -131,16 +106,53 @@ impl Pool {
             return picked;
         }
         let limit = self.lock().machine.longest_request(picked.key());
-        match self.seek(picked, token, resend, WhileSigning::Keep) {
-            (Some(seeking), Some(picked)) => match timeout(limit, seeking).await {
-                Ok(proved) => {
-                    picked.release();
-                    proved
-                }
-                Err(_) => picked,
-            },
-            (_, Some(picked)) => picked,
-            (_, None) => unreachable!("it is kept"),
+        let limit = limit.min(self.connector.timeouts.pool);
+        let Some(seeking) = self.seek(&picked, token, resend) else {
+            return picked;
+        };
+        match timeout(limit, seeking).await {
+            Ok(proved) => {
+                picked.release();
+                proved
+            }
+            Err(_) => picked,
+        }
+    }
+
+    fn add_seeker(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        own: &Checkout,
+        token: &AccessToken,
+        resend: Resend,
+        shares: Option<ConnectionId>,
+    ) -> Seeking {
+        let (sender, receiver) = oneshot::channel();
+        state.last_waiter += 1;
+        let waiter = WaiterId(state.last_waiter);
+        state.waiters.insert(waiter, sender);
+        let seeker = Seeker {
+            waiter,
+            key: own.key(),
+            token: token.clone(),
+            resend,
+            shares,
+        };
+        let now = Instant::now();
+        // One may have come free since this request got its own.
+        match state
+            .machine
+            .serves(now, own.key(), |id| holds(&state.live, id, token))
+        {
+            true => state.serve(now, seeker),
+            false => state.seekers.push(seeker),
+        }
+        self.wake_reaper_in_time(&mut state);
+        self.apply(state, None);
+        Seeking {
+            pool: self.clone(),
+            waiter,
+            receiver,
         }
     }
 }

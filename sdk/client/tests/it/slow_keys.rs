@@ -98,18 +98,24 @@ async fn a_key_that_does_not_sign_in_time_is_an_error_and_can_be_used_later() {
     assert_eq!(client.stats().totals.signatures(), 2);
 }
 
+/// A server that speaks HTTP/1.1 as a test says, and a client with a gated key.
+async fn http1(limits: Limits) -> (Fixture, RawServer, Arc<Gate>, Client) {
+    let fixture = Fixture::new();
+    let server = RawServer::alpn(&fixture.pki, Alpn::Http1).await;
+    let (gate, identity) = gated(&fixture);
+    let builder = fixture.builder().identity(identity).limits(limits);
+    let client = builder.build().unwrap();
+    (fixture, server, gate, client)
+}
+
 /// HTTP/1.1: the request does not wait for a signature if a connection that is proved comes free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_waits_for_a_signature_takes_a_proved_connection_that_comes_free() {
-    let fixture = Fixture::new();
-    let server = RawServer::alpn(&fixture.pki, Alpn::Http1).await;
-    let url = server.origin();
-    let (gate, identity) = gated(&fixture);
     let mut limits = Limits::default();
     // A connection comes back some time after its response has ended: nothing else is opened meanwhile.
     limits.per_origin = 2;
-    let builder = fixture.builder().identity(identity).limits(limits);
-    let client = builder.build().unwrap();
+    let (fixture, server, gate, client) = http1(limits).await;
+    let url = server.origin();
     let (known, other) = (fixture.token("known"), fixture.token("other"));
 
     let busy = spawn(&client, &url, &known);
@@ -154,11 +160,8 @@ async fn a_request_that_waits_for_a_signature_takes_a_proved_connection_that_com
 /// requests whose proofs are signed, and each proof is signed once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_share_a_connection_while_their_proofs_are_signed() {
-    let fixture = Fixture::new();
-    let server = RawServer::alpn(&fixture.pki, Alpn::Http1).await;
+    let (fixture, server, gate, client) = http1(Limits::default()).await;
     let url = server.origin();
-    let (gate, identity) = gated(&fixture);
-    let client = fixture.builder().identity(identity).build().unwrap();
 
     // Handshake and proof take two seconds: twenty requests of less than 100 ms can share a connection.
     gate.takes(Duration::from_secs(1));
@@ -195,11 +198,8 @@ async fn requests_share_a_connection_while_their_proofs_are_signed() {
 /// one that they shared comes free much sooner.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_share_a_connection_wait_for_it_rather_than_for_another_signature() {
-    let fixture = Fixture::new();
-    let server = RawServer::alpn(&fixture.pki, Alpn::Http1).await;
+    let (fixture, server, gate, client) = http1(Limits::default()).await;
     let url = server.origin();
-    let (gate, identity) = gated(&fixture);
-    let client = fixture.builder().identity(identity).build().unwrap();
 
     gate.takes(Duration::from_secs(1));
     let first = fixture.token("first");
@@ -261,10 +261,8 @@ async fn requests_that_share_a_connection_wait_for_it_rather_than_for_another_si
 /// although nothing else happens that would make the pool look.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_does_not_wait_for_the_end_of_a_long_one() {
-    let fixture = Fixture::new();
-    let server = RawServer::alpn(&fixture.pki, Alpn::Http1).await;
+    let (fixture, server, _, client) = http1(Limits::default()).await;
     let url = server.origin();
-    let client = fixture.builder().build().unwrap();
     let token = fixture.token("a");
 
     let short = spawn(&client, &url, &token);

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use http::Request;
 use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// A longer rest is not read, and the answer does not wait for it.
-const MAX_BYTES: u64 = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// How long the answer waits.
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -48,22 +48,14 @@ pub(super) fn lend(request: Request<Incoming>) -> (Request<LentBody>, Unread) {
 impl Unread {
     /// Reads the rest of the body, within the limits, if it has come back.
     pub(super) async fn read(self) {
-        let Some(mut body) = self.0.and_then(|mut unread| unread.try_recv().ok()) else {
+        let Some(body) = self.0.and_then(|mut unread| unread.try_recv().ok()) else {
             return;
         };
-        if body.size_hint().lower() > MAX_BYTES {
+        if body.size_hint().lower() > MAX_BYTES as u64 {
             return;
         }
-        let rest = async {
-            let mut left = MAX_BYTES;
-            while let Some(Ok(frame)) = body.frame().await {
-                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                match left.checked_sub(bytes) {
-                    Some(fewer) => left = fewer,
-                    None => return,
-                }
-            }
-        };
+        let mut body = Limited::new(body, MAX_BYTES);
+        let rest = async { while let Some(Ok(_)) = body.frame().await {} };
         // However it ends, the answer follows.
         let _ = timeout(MAX_WAIT, rest).await;
     }

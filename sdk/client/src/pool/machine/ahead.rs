@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::last::Last;
 
-/// Openings ahead a minute, for each connection that is open.
+/// Openings ahead a minute, for each connection that is open, or was within that minute.
 const A_MINUTE: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 /// However long handshake and signatures have taken: a hand may have had to touch a token.

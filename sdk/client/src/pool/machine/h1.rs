@@ -52,7 +52,8 @@ impl KeyState {
         self.demand.counted = is_counted.then_some(now);
     }
 
-    /// How many connections more the waiting requests are worth, of which each may get `most`.
+    /// How many connections more the waiting requests are worth: no more than `most`, which gives each of
+    /// them one.
     pub(super) fn lacks_h1(&self, now: Instant, most: usize) -> usize {
         let Some(pace) = self.pace() else {
             return most;

@@ -99,31 +99,39 @@ impl KeyState {
         }
     }
 
-    /// A connection has one request less, and is now the last returned; whether it takes more.
+    /// A connection has one request less, and is now the last returned; whether it takes more, and
+    /// until when it may be idle.
     pub(super) fn release(
         &mut self,
         id: ConnectionId,
         made: Use,
-        idle: Duration,
+        limit: Duration,
         now: Instant,
-    ) -> bool {
+    ) -> (bool, Instant) {
+        let idle = match made {
+            Use::Alone { took, keep_alive } => {
+                self.demand.served(took);
+                keep_alive.map_or(limit, |said| said.min(limit))
+            }
+            Use::Stream | Use::None => limit,
+        };
         let Some(index) = self.members.iter().rposition(|m| m.id == id) else {
-            return false;
+            return (false, now + idle);
         };
         self.members[index..].rotate_left(1);
         let Some(member) = self.members.last_mut() else {
-            return false;
+            return (false, now + idle);
         };
         member.busy = member.busy.saturating_sub(1);
         member.returning = false;
-        match made {
-            Use::None => member.unwritten(),
-            Use::Stream | Use::Alone { .. } => {
-                member.last_used = now;
-                member.idle_until = now + idle;
-            }
+        if made == Use::None {
+            member.unwritten();
+        } else {
+            member.last_used = now;
+            member.idle_until = now + idle;
         }
-        member.is_open() && member.deadline().is_none_or(|deadline| deadline > now)
+        let is_open = member.is_open() && member.deadline().is_none_or(|deadline| deadline > now);
+        (is_open, member.idle_until)
     }
 
     pub(super) fn retire_over_age(&mut self, now: Instant) {

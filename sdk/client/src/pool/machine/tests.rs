@@ -490,8 +490,10 @@ impl Simulation {
                 .filter(|(_, l)| returnable(l))
                 .map(|(c, _)| Step::Return(*c)),
         );
-        if self.limits.ahead {
+        if self.limits.ahead || self.pace.is_some() {
             steps.push(Step::Tick);
+        }
+        if self.limits.ahead {
             let ahead = self.ahead.iter();
             steps.extend(ahead.clone().map(|(c, key)| Step::OpenAhead(*c, *key)));
             steps.extend(ahead.map(|(c, key)| Step::FailAhead(*c, *key)));
@@ -765,29 +767,37 @@ impl Machine {
     }
 }
 
+/// Takes every order of steps from here on, except those that are beyond a bound; returns the number of
+/// states that were reached.
+fn explore(start: Simulation, is_beyond: impl Fn(&Simulation, Step) -> bool) -> usize {
+    let mut visited = HashSet::new();
+    let mut frontier = vec![start];
+    while let Some(simulation) = frontier.pop() {
+        for step in simulation.steps() {
+            if is_beyond(&simulation, step) {
+                continue;
+            }
+            let mut next = simulation.clone();
+            next.step(step);
+            if visited.insert(next.clone()) {
+                frontier.push(next);
+            }
+        }
+    }
+    visited.len()
+}
+
 /// Every order of events in which at most a few requests come and time passes once.
 #[test]
 fn no_order_of_events_breaks_a_limit_or_forgets_a_request() {
     let start = Instant::now();
     let mut seen = 0;
     for limits in [limits(1, 1), limits(2, 2), limits(1, 2), limits(2, 1)] {
-        let mut visited = HashSet::new();
-        let mut frontier = vec![Simulation::new(limits, start)];
-        while let Some(simulation) = frontier.pop() {
-            for step in simulation.steps() {
-                let wants = matches!(step, Step::Want(_)) && simulation.next >= 4;
-                let waits = matches!(step, Step::Wait) && simulation.now > start;
-                if wants || waits || simulation.next >= 6 {
-                    continue;
-                }
-                let mut next = simulation.clone();
-                next.step(step);
-                if visited.insert(next.clone()) {
-                    frontier.push(next);
-                }
-            }
-        }
-        seen += visited.len();
+        seen += explore(Simulation::new(limits, start), |simulation, step| {
+            let wants = matches!(step, Step::Want(_)) && simulation.next >= 4;
+            let waits = matches!(step, Step::Wait) && simulation.now > start;
+            wants || waits || simulation.next >= 6
+        });
     }
     println!("{seen} states");
     assert!(seen > 10_000, "only {seen} states were reached");

@@ -46,16 +46,8 @@ where
     near
 }
 
-/// The answer of `service` to these bytes of a request, and how long it took.
-async fn answer_to<S>(service: S, request: &str) -> (String, Duration)
-where
-    S: Service<Request<LentBody>, Response = Response<body::Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-{
-    let mut client = serve(service, false);
+/// The answer to these bytes of a request, and how long it took.
+async fn answer_to(mut client: DuplexStream, request: &str) -> (String, Duration) {
     client.write_all(request.as_bytes()).await.unwrap();
     let began = Instant::now();
     (head(&mut client).await, began.elapsed())
@@ -108,7 +100,7 @@ async fn the_next_request_is_served_where_a_refused_body_still_came() {
 #[tokio::test(start_paused = true)]
 async fn a_body_without_an_end_delays_its_refusal_for_a_second() {
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n";
-    let (answer, after) = answer_to(service_fn(refuse), head).await;
+    let (answer, after) = answer_to(serve(service_fn(refuse), false), head).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     assert_eq!(after, MAX_WAIT);
 }
@@ -122,7 +114,7 @@ async fn a_body_that_is_too_long_or_waits_to_be_asked_for_does_not_delay_its_ref
         ("Content-Length: 4\r\nExpect: 100-continue", ""),
     ] {
         let request = format!("POST / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n{body}");
-        let (answer, after) = answer_to(service_fn(refuse), &request).await;
+        let (answer, after) = answer_to(serve(service_fn(refuse), false), &request).await;
         assert!(answer.starts_with("HTTP/1.1 403 "), "{fields}: {answer}");
         assert_eq!(after, Duration::ZERO, "{fields}");
     }
@@ -139,7 +131,7 @@ async fn an_answer_does_not_wait_for_a_body_that_is_still_being_read() {
         answered()
     });
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n";
-    let (_, after) = answer_to(keep, head).await;
+    let (_, after) = answer_to(serve(keep, false), head).await;
     assert_eq!(after, Duration::ZERO);
 }
 

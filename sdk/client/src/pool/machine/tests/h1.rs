@@ -7,15 +7,19 @@ const REQUEST: Duration = Duration::from_millis(2);
 const SECOND: Duration = Duration::from_secs(1);
 const ANOTHER: Duration = Duration::from_millis(300);
 
-fn opened(n: u64) -> Event {
+fn opened_in(took: Duration, n: u64) -> Event {
     Event::Opened(NewConnection {
         id: c(n),
         http: HttpVersion::H1,
         streams: 1,
         until: None,
-        took: ANOTHER,
+        took,
         jitter: 0,
     })
+}
+
+fn opened(n: u64) -> Event {
+    opened_in(ANOTHER, n)
 }
 
 fn served(n: u64, took: Duration) -> Event {
@@ -80,13 +84,7 @@ fn where_openings_are_quick_or_requests_long_each_request_opens_one() {
     for (took, request) in [(REQUEST / 10, REQUEST), (ANOTHER, ANOTHER)] {
         let mut fixture = Fixture::new(limits(64, 64));
         fixture.run(wanted(1));
-        fixture.run(Event::Opened(NewConnection {
-            took,
-            ..match opened(1) {
-                Event::Opened(new) => new,
-                _ => unreachable!("an opening"),
-            }
-        }));
+        fixture.run(opened_in(took, 1));
         fixture.run(served(1, request));
         fixture.cut(1);
         for n in 2..20 {
@@ -254,30 +252,13 @@ fn no_order_of_events_lets_a_request_wait_for_long() {
     for limits in [limits(1, 1), limits(2, 2)] {
         let mut simulation = Simulation::new(limits, Instant::now());
         simulation.pace = Some((REQUEST, ANOTHER));
-        let mut visited = HashSet::new();
-        let mut frontier = vec![simulation];
-        while let Some(simulation) = frontier.pop() {
-            let mut steps = simulation.steps();
-            steps.push(Step::Tick);
-            for step in steps {
-                let is_beyond = match step {
-                    Step::Want(key) => key == KEYS[1] || simulation.next >= 5,
-                    Step::Open(_, http) => http == HttpVersion::H2 || simulation.next >= 6,
-                    Step::Tick => simulation.ticks >= 2,
-                    Step::Wait => true,
-                    _ => simulation.next >= 6,
-                };
-                if is_beyond {
-                    continue;
-                }
-                let mut next = simulation.clone();
-                next.step(step);
-                if visited.insert(next.clone()) {
-                    frontier.push(next);
-                }
-            }
-        }
-        seen += visited.len();
+        seen += explore(simulation, |simulation, step| match step {
+            Step::Want(key) => key == KEYS[1] || simulation.next >= 5,
+            Step::Open(_, http) => http == HttpVersion::H2 || simulation.next >= 6,
+            Step::Tick => simulation.ticks >= 2,
+            Step::Wait => true,
+            _ => simulation.next >= 6,
+        });
     }
     println!("{seen} states with a pace");
     assert!(seen > 10_000, "only {seen} states were reached");
